@@ -1,0 +1,39 @@
+"""Points drawn as cards: picture, title, score, and a link that looks for more like it."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from app import server
+
+COLUMNS = 6
+
+
+def grid(collection: str, points: list[dict[str, Any]]) -> None:
+    """Cards of points {id, payload, score?}, six in a row."""
+    for at in range(0, len(points), COLUMNS):
+        for column, point in zip(st.columns(COLUMNS), points[at : at + COLUMNS], strict=False):
+            with column.container(border=True):
+                _card(collection, point)
+
+
+def _card(collection: str, point: dict[str, Any]) -> None:
+    payload = point["payload"]
+    if picture := server.thumbnail(collection, point["id"]):
+        st.image(picture, width="stretch")
+    st.caption(title(payload))
+    facts = [str(payload["label"])] if payload.get("label") is not None else []
+    facts += [f"{point['score']:.3f}"] if point.get("score") is not None else []
+    st.text(" · ".join(facts))
+    st.page_link("pages/search.py", label="more like this", query_params={"collection": collection, "id": point["id"]})
+
+
+def title(payload: dict[str, Any]) -> str:
+    """What a person calls the item: its title, else its name in the source."""
+    return str(payload.get("title") or payload.get("item") or "")
+
+
+def link(collection: str, id: str) -> str:
+    """The address of a search for points like this one."""
+    return "/search?" + urlencode({"collection": collection, "id": id})

@@ -1,0 +1,44 @@
+"""Commands of this room: open the explorer."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from enfold import settings
+from enfold.errors import MissingExtra
+
+# No telemetry, no file watcher, no traces to the browser; the address is loopback unless told otherwise.
+_OPTIONS = {
+    "server.headless": "true",
+    "server.fileWatcherType": "none",
+    "server.maxUploadSize": "20",
+    "browser.gatherUsageStats": "false",
+    "client.showErrorDetails": "none",
+    "client.toolbarMode": "minimal",
+}
+
+
+def app(
+    port: Annotated[int, typer.Option(help="port of the explorer")] = 8501,
+    host: Annotated[str, typer.Option(help="address to bind")] = "127.0.0.1",
+) -> None:
+    """Open the explorer on the server at ENFOLD_URL, until Ctrl-C."""
+    if find_spec("streamlit") is None:
+        raise MissingExtra("the explorer needs 'streamlit', which is not installed: pip install 'enfold[app]'")
+    options = _OPTIONS | {"server.port": str(port), "server.address": host}
+    words = [f"--{name}={value}" for name, value in options.items()]
+    print(f"explorer of {settings.load().url} at http://{host}:{port}", file=sys.stderr)
+    main = Path(__file__).parent / "main.py"
+    # The checkout itself must be importable: streamlit puts only the script's own folder on the path.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(main.parents[1]), os.environ.get("PYTHONPATH", "")])}
+    child = subprocess.Popen([sys.executable, "-m", "streamlit", "run", str(main), *words], env=environment)
+    try:
+        child.wait()
+    except KeyboardInterrupt:
+        child.terminate()
+        child.wait()

@@ -1,0 +1,66 @@
+"""The server as the pages see it: one client for the process, answers cached, errors told on the page."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import streamlit as st
+
+from enfold import wire
+from enfold.client import Client
+from enfold.errors import EnfoldError
+
+
+@st.cache_resource
+def client() -> Client:
+    return Client()
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def collections() -> list[dict[str, Any]]:
+    return [info.model_dump() for info in client().collections()]
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def layout(collection: str, points: int) -> Any:
+    """Arrow table of every point: id, x, y and payload columns. `points` renews the cache when the collection grows."""
+    return client().layout(collection)
+
+
+@st.cache_data(ttl=600, max_entries=5000, show_spinner=False)
+def thumbnail(collection: str, id: str) -> bytes | None:
+    try:
+        return bytes(client().thumbnail(collection, id))
+    except EnfoldError:
+        return None  # an item without a picture is still a result
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def facets(collection: str, field: str, points: int) -> list[Any]:
+    return [facet.value for facet in client().facets(collection, field)]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Show an error as its sentence and end the page there."""
+    try:
+        yield
+    except EnfoldError as error:
+        st.error(str(error))
+        st.stop()
+
+
+def choose_collection() -> wire.CollectionInfo:
+    """The collection picked in the sidebar, kept in the URL; ends the page when there is none."""
+    with told():
+        known = {row["name"]: wire.CollectionInfo(**row) for row in collections()}
+    if not known:
+        st.info("There is no collection yet. Fill one: enfold embed SOURCE --model NAME --to index://NAME")
+        st.stop()
+    asked = st.query_params.get("collection")
+    names = list(known)
+    name = st.sidebar.selectbox("Collection", names, index=names.index(asked) if asked in names else 0)
+    st.query_params["collection"] = name
+    info = known[name]
+    st.sidebar.caption(f"{info.points:,} {info.modality} points of {info.model}, {info.dimensions} dimensions")
+    return info

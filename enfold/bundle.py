@@ -1,0 +1,205 @@
+"""A bundle: the folder by which an encoder passes from training to serving, and the only thing that passes.
+
+    <name>/<version>/
+      manifest.json        what is inside, where it came from, the sha256 of every other file
+      graphs/              ONNX
+      resources/           tokenizer, statistics
+      golden.npz           real inputs and the outputs they must give
+      export_report.json   the gate's figures
+      README.md            model card
+
+Nothing is opened before its digest is checked; no file is a pickle; no path leaves the folder.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from enfold.errors import BundleInvalid, Unavailable
+
+SCHEMA_VERSION = 1
+NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+_MANIFEST_BYTES = 16 * 2**20
+
+Role = Literal["encode", "head"]  # grows with the tasks: prefill, step, decode, …
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Graph(_Facts):
+    role: Role
+    files: dict[str, str]  # variant -> path; a head may have fp32 alone and serves every variant
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Entry(_Facts):
+    """One door: items of a modality through a graph into a space."""
+
+    modality: str
+    graph: str
+    space: str
+    dimensions: int = Field(ge=1)
+    pooling: str  # how tokens became the embedding, in words ("mean", "cls"); inside the graph
+    normalize: bool  # vectors leave with length 1
+    preprocess: dict[str, Any]
+    limits: dict[str, Any] = {}
+
+
+class Lineage(_Facts):
+    """Which run, recipe, data and parents made this."""
+
+    run: str | None = None
+    method: str | None = None
+    recipe: str | None = None  # digest of the resolved recipe
+    data: str | None = None  # fingerprint of the data set
+    source: str | None = None  # of an import: what it was made from
+    parents: tuple[str, ...] = ()
+
+
+class Manifest(_Facts):
+    schema_version: int = SCHEMA_VERSION
+    name: str = Field(pattern=NAME)
+    version: int = Field(ge=1)
+    created: datetime
+    entries: dict[str, Entry] = Field(min_length=1)
+    graphs: dict[str, Graph] = Field(min_length=1)
+    tasks: dict[str, dict[str, Any]] = {}
+    variants: tuple[str, ...] = ("fp32",)
+    licence: str
+    lineage: Lineage
+    metrics: dict[str, float] = {}
+    files: dict[str, str] = {}  # path -> sha256
+
+    @field_validator("files")
+    @classmethod
+    def _contained(cls, files: dict[str, str]) -> dict[str, str]:
+        for path in files:
+            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+                raise ValueError(f"path '{path}' leaves the bundle")
+        return files
+
+
+class Bundle:
+    """A verified bundle on disk."""
+
+    def __init__(self, path: Path, manifest: Manifest):
+        self.path, self.manifest = path, manifest
+
+    def __repr__(self) -> str:
+        return f"Bundle({self.ref})"
+
+    @property
+    def ref(self) -> str:
+        return f"{self.manifest.name}@{self.manifest.version}"
+
+    def graph_file(self, graph: str, variant: str) -> Path:
+        files = self.manifest.graphs[graph].files
+        return self.path / files.get(variant, files["fp32"])
+
+    def report(self) -> dict[str, Any]:
+        """The gate's figures, {} for a bundle made without one."""
+        path = self.path / "export_report.json"
+        found: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
+        return found
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Verify everything, then load. Raises BundleInvalid naming the first thing that is wrong."""
+    manifest = read_manifest(path)
+    verify(path, manifest)
+    return Bundle(path, manifest)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest alone, its files unchecked."""
+    file = path / "manifest.json"
+    try:
+        if file.stat().st_size > _MANIFEST_BYTES:
+            raise BundleInvalid(f"{file} has {file.stat().st_size:,} bytes; a manifest has at most {_MANIFEST_BYTES:,}")
+        raw = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise BundleInvalid(f"{path} holds no manifest.json, so it is not a bundle") from None
+    except (ValueError, RecursionError):
+        raise BundleInvalid(f"{file} is not JSON") from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BundleInvalid(
+            f"{path} has bundle schema {version}; this enfold reads up to {SCHEMA_VERSION}: upgrade enfold, "
+            "or export the bundle again"
+        )
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise BundleInvalid(f"{file}: {where}: {first['msg']}") from None
+
+
+def verify(path: Path, manifest: Manifest) -> None:
+    """Every listed file is there with its digest, nothing else is, and no link leads elsewhere."""
+    found = {str(file.relative_to(path)).replace(os.sep, "/") for file in path.rglob("*") if not file.is_dir()}
+    for name in sorted(found | set(manifest.files) | {"manifest.json"}):
+        file = path / name
+        if file.is_symlink() or not file.resolve().is_relative_to(path.resolve()):
+            raise BundleInvalid(f"{path}: '{name}' is a link; a bundle holds plain files only")
+        if name == "manifest.json":
+            continue
+        if name not in manifest.files:
+            raise BundleInvalid(f"{path}: '{name}' is not in the manifest: delete it, or export again")
+        if name not in found:
+            raise BundleInvalid(f"{path}: '{name}' is missing: copy the bundle again")
+        if sha256(file) != manifest.files[name]:
+            raise BundleInvalid(f"{path}: '{name}' does not match its digest: it was changed or damaged, copy it again")
+    for graph_name, graph in manifest.graphs.items():
+        missing = [file for file in graph.files.values() if file not in manifest.files]
+        if missing:
+            raise BundleInvalid(f"{path}: graph '{graph_name}' names '{missing[0]}', which the manifest does not list")
+
+
+@contextmanager
+def new_bundle(store: Path, name: str) -> Iterator[Path]:
+    """A folder to fill; when the block ends well it becomes the next version of `name`, else nothing remains.
+
+    The caller writes every file and last `seal`s it. A full disk is reported as Unavailable.
+    """
+    try:
+        (store / name).mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=store / name))
+    except OSError as error:
+        raise Unavailable(f"cannot write to {store}: {error.strerror}") from None
+    try:
+        yield draft
+        draft.chmod(0o755)
+        os.rename(draft, store / name / str(read_manifest(draft).version))
+    except OSError as error:
+        raise Unavailable(f"writing bundle '{name}' failed ({error.strerror}); nothing was published") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not any((store / name).iterdir()):
+            (store / name).rmdir()
+
+
+def seal(draft: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest of a finished draft, with the digest of every file in it."""
+    files = sorted(file for file in draft.rglob("*") if file.is_file())
+    digests = {file.relative_to(draft).as_posix(): sha256(file) for file in files}
+    sealed = manifest.model_copy(update={"files": digests})
+    (draft / "manifest.json").write_text(sealed.model_dump_json(indent=1))
+    return sealed
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

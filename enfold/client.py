@@ -1,0 +1,382 @@
+"""HTTP client, once for both worlds: `Client` returns answers, `AsyncClient` returns awaitables of the same answers.
+
+>>> with Client("http://127.0.0.1:3000") as client:
+...     client.embed(["cat.png"], modality="image").vectors
+
+Each call is written once, as a generator that yields requests and receives responses; the two classes differ only in
+how they drive it. Long lists are split by the limits the server advertises; 429 and 503 are retried after the time the
+server asks for; every other error is raised as the class of `enfold.errors` that the server meant.
+"""
+
+import asyncio
+import base64
+import io
+import random
+import time
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import httpx
+import numpy as np
+import orjson
+from pydantic import BaseModel
+
+from enfold import modalities, wire
+from enfold.errors import EnfoldError, Unavailable, WrongUse, by_code, require
+from enfold.model import Embedded
+from enfold.settings import Settings
+from enfold.settings import load as load_settings
+
+RETRIES = 5
+_LONGEST_WAIT_SECONDS = 30.0
+_JSON_OVERHEAD_BYTES = 64  # of one item in a request, field names and quotes
+
+Request = dict[str, Any]  # keyword arguments of httpx.Client.request
+Call = Generator[Request, httpx.Response, Any]
+R = TypeVar("R", bound=BaseModel)
+
+
+class _Api:
+    """Every call of the HTTP API. `_run` drives a call to its result."""
+
+    def __init__(self, url: str | None = None, *, api_key: str | None = None, timeout_seconds: float | None = None):
+        settings = load_settings()
+        self.url = url or settings.url
+        self._http: dict[str, Any] = {
+            "base_url": self.url,
+            "timeout": timeout_seconds or settings.timeout_seconds,
+            "headers": _authorization(settings, api_key),
+        }
+        self._limits: wire.Limits | None = None
+
+    def _run(self, call: Call) -> Any:
+        raise NotImplementedError
+
+    def limits(self) -> Any:
+        """`wire.Limits`: how many items and bytes a request may have, and what an item may be."""
+        return self._run(_get("/limits", wire.Limits))
+
+    def models(self) -> Any:
+        """list of `wire.ModelInfo`."""
+        return self._run(_get_list("/models", wire.ModelInfo))
+
+    def ready(self) -> Any:
+        """Whether the server can answer; never raises for a server that is still loading or absent."""
+        return self._run(_ready())
+
+    def embed(self, items: Sequence[Any], *, modality: str, parts: bool = False, **ask: Any) -> Any:
+        """`Embedded` of raw items (bytes, paths, strings). ask: model, variant, entry."""
+        return self._run(self._embed(items, modality, parts, ask))
+
+    def predict(
+        self, items: Sequence[Any], *, modality: str, task: str | None = None, options: Any = None, **ask: Any
+    ) -> Any:
+        """list of answers (dicts as the task's OpenAPI schema says), one per item."""
+        return self._run(self._predict(items, modality, task, options, ask))
+
+    def collections(self) -> Any:
+        """list of `wire.CollectionInfo`."""
+        return self._run(_get_list("/collections", wire.CollectionInfo))
+
+    def collection(self, name: str) -> Any:
+        """`wire.CollectionInfo` of one collection."""
+        return self._run(_get(f"/collections/{name}", wire.CollectionInfo))
+
+    def create_collection(self, new: wire.NewCollection) -> Any:
+        """`wire.CollectionInfo`; an existing collection of the same space is left as it is."""
+        return self._run(_post("/collections", new, wire.CollectionInfo))
+
+    def drop_collection(self, name: str) -> Any:
+        return self._run(_nothing({"method": "DELETE", "url": f"/collections/{name}"}))
+
+    def upsert(self, collection: str, table: Any) -> Any:
+        """`wire.UpsertResponse` for an Arrow table of points (see docs/http_api.md for its columns)."""
+        return self._run(_arrow_up("POST", f"/collections/{collection}/items", table, wire.UpsertResponse))
+
+    def points(self, collection: str) -> Any:
+        """Arrow table of every point: id, vector and payload (JSON)."""
+        return self._run(_arrow_down(f"/collections/{collection}/items"))
+
+    def search(
+        self, collection: str, *, modality: str | None = None, item: Any = None, limit: int = 10, **ask: Any
+    ) -> Any:
+        """`wire.SearchResponse`: points near a raw item, a vector (with its space) or an id. ask: filter, exact, …"""
+        wired = None if item is None else json_item(item, modality)
+        body = {"item": wired, "limit": limit, **ask}
+        request = {key: value for key, value in body.items() if value is not None}
+        return self._run(_post(f"/collections/{collection}/search", request, wire.SearchResponse))
+
+    def delete(self, collection: str, *, source: str | None = None, ids: Sequence[str] = ()) -> Any:
+        """How many points were erased."""
+        request = wire.DeleteRequest(source=source, ids=list(ids))
+        return self._run(_count(f"/collections/{collection}/delete", request))
+
+    def facets(self, collection: str, field: str) -> Any:
+        """list of `wire.Facet`: the values of a payload field, most frequent first."""
+        return self._run(_get_list(f"/collections/{collection}/facets", wire.Facet, params={"field": field}))
+
+    def layout(self, collection: str) -> Any:
+        """Arrow table of every point: id, x, y and its payload fields as columns."""
+        return self._run(_arrow_down(f"/collections/{collection}/layout"))
+
+    def set_layout(self, collection: str, table: Any) -> Any:
+        """Store 2-D positions (columns id, x, y) beside the collection."""
+        return self._run(_arrow_up("PUT", f"/collections/{collection}/layout", table, wire.CollectionInfo))
+
+    def thumbnail(self, collection: str, id: str) -> Any:
+        """WebP bytes of one point's picture."""
+        return self._run(_content(f"/collections/{collection}/items/{id}/thumbnail"))
+
+    def jobs(self) -> Any:
+        """list of `wire.Job`, newest first."""
+        return self._run(_get_list("/jobs", wire.Job))
+
+    def start_job(self, kind: str, **arguments: Any) -> Any:
+        """`wire.Job` as it was queued."""
+        return self._run(_post("/jobs", wire.NewJob(kind=kind, arguments=arguments), wire.Job))
+
+    def job(self, id: str) -> Any:
+        """`wire.Job` with its progress and the last lines of its log."""
+        return self._run(_get(f"/jobs/{id}", wire.Job))
+
+    def cancel_job(self, id: str) -> Any:
+        return self._run(_nothing({"method": "DELETE", "url": f"/jobs/{id}"}))
+
+    def _embed(self, items: Sequence[Any], modality: str, parts: bool, ask: dict[str, Any]) -> Call:
+        vectors, owners, pieces, space, at = [], [], [], "", 0
+        for chunk in (yield from self._chunks(items, modality)):
+            body = {"items": chunk, "parts": parts, **ask}
+            answer = wire.EmbedResponse.model_validate_json((yield _json("/embed", body)).content)
+            vectors += [entry.vector for entry in answer.vectors]
+            owners += [at + entry.item for entry in answer.vectors]
+            pieces += [entry.part for entry in answer.vectors]
+            space, at = answer.space, at + len(chunk)
+        return Embedded(np.array(vectors, np.float32), owners, pieces, space)
+
+    def _predict(
+        self, items: Sequence[Any], modality: str, task: str | None, options: Any, ask: dict[str, Any]
+    ) -> Call:
+        answers: list[dict[str, Any]] = []
+        for chunk in (yield from self._chunks(items, modality)):
+            body = {"items": chunk, "task": task, "options": options or {}, **ask}
+            answers += wire.PredictResponse.model_validate_json((yield _json("/predict", body)).content).answers
+        return answers
+
+    def _chunks(self, items: Sequence[Any], modality: str) -> Generator[Request, httpx.Response, list[list[Any]]]:
+        """The items as JSON, in lists that the server takes."""
+        if not items:
+            raise WrongUse("there are no items to send")
+        if self._limits is None:
+            self._limits = yield from _get("/limits", wire.Limits)
+        return list(_split([json_item(item, modality) for item in items], self._limits))
+
+
+class Client(_Api):
+    """Blocks until the answer is there."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._client = httpx.Client(**self._http)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _run(self, call: Call) -> Any:
+        try:
+            request = next(call)
+            while True:
+                try:
+                    response = self._answer(request)
+                except EnfoldError as error:
+                    request = call.throw(error)
+                else:
+                    request = call.send(response)
+        except StopIteration as done:
+            return done.value
+
+    def _answer(self, request: Request) -> httpx.Response:
+        for attempt in range(RETRIES + 1):
+            try:
+                response = self._client.request(**request)
+            except httpx.TransportError as error:
+                raise _unreachable(self.url, error) from None
+            wait = _wait_seconds(response, attempt)
+            if wait is None:
+                return _checked(response)
+            time.sleep(wait)
+        raise AssertionError("the last attempt either returns or raises")
+
+
+class AsyncClient(_Api):
+    """Every call returns an awaitable."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._client = httpx.AsyncClient(**self._http)
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _run(self, call: Call) -> Any:
+        try:
+            request = next(call)
+            while True:
+                try:
+                    response = await self._answer(request)
+                except EnfoldError as error:
+                    request = call.throw(error)
+                else:
+                    request = call.send(response)
+        except StopIteration as done:
+            return done.value
+
+    async def _answer(self, request: Request) -> httpx.Response:
+        for attempt in range(RETRIES + 1):
+            try:
+                response = await self._client.request(**request)
+            except httpx.TransportError as error:
+                raise _unreachable(self.url, error) from None
+            wait = _wait_seconds(response, attempt)
+            if wait is None:
+                return _checked(response)
+            await asyncio.sleep(wait)
+        raise AssertionError("the last attempt either returns or raises")
+
+
+def json_item(item: Any, modality: str | None) -> dict[str, str]:
+    """A raw item as it stands in a request: {"text": "…"} or {"image": "<base64>"}."""
+    if modality is None and isinstance(item, str | Path):
+        modality = modalities.of_path(item)
+    if modality is None:
+        raise WrongUse("say which modality the item is: modality='text' or 'image'")
+    if modality == "text" and isinstance(item, str):
+        return {"text": item}
+    if isinstance(item, str | Path):
+        item = Path(item).read_bytes()
+    if not isinstance(item, bytes):
+        raise WrongUse(f"an item to send is bytes, a path or a text, not {type(item).__name__}")
+    return {modality: item.decode() if modality == "text" else base64.b64encode(item).decode()}
+
+
+def _split(items: list[dict[str, str]], limits: wire.Limits) -> Iterator[list[dict[str, str]]]:
+    """Lists of at most max_items and max_body_bytes; a single item over that goes alone."""
+    chunk: list[dict[str, str]] = []
+    room = limits.max_body_bytes * 3 // 4  # text escapes in JSON may still grow it
+    for item in items:
+        size = sum(len(value.encode("utf-8", "replace")) for value in item.values()) + _JSON_OVERHEAD_BYTES
+        if chunk and (len(chunk) == limits.max_items or size > room):
+            yield chunk
+            chunk, room = [], limits.max_body_bytes * 3 // 4
+        chunk.append(item)
+        room -= size
+    yield chunk
+
+
+# --- one call each --------------------------------------------------------------------------------------------------
+
+
+def _json(url: str, body: BaseModel | dict[str, Any]) -> Request:
+    try:
+        content = body.model_dump_json().encode() if isinstance(body, BaseModel) else orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise WrongUse(f"the request cannot be written as JSON: {error}") from None
+    return {"method": "POST", "url": url, "content": content, "headers": {"content-type": "application/json"}}
+
+
+def _get(url: str, answer: type[R]) -> Generator[Request, httpx.Response, R]:
+    return answer.model_validate_json((yield {"method": "GET", "url": url}).content)
+
+
+def _get_list(url: str, answer: type[R], params: Any = None) -> Generator[Request, httpx.Response, list[R]]:
+    rows = orjson.loads((yield {"method": "GET", "url": url, "params": params}).content)
+    return [answer.model_validate(row) for row in rows]
+
+
+def _post(url: str, body: BaseModel | dict[str, Any], answer: type[R]) -> Generator[Request, httpx.Response, R]:
+    return answer.model_validate_json((yield _json(url, body)).content)
+
+
+def _count(url: str, body: BaseModel) -> Generator[Request, httpx.Response, int]:
+    return int(orjson.loads((yield _json(url, body)).content)["deleted"])
+
+
+def _nothing(request: Request) -> Generator[Request, httpx.Response, None]:
+    yield request
+
+
+def _content(url: str) -> Generator[Request, httpx.Response, bytes]:
+    return (yield {"method": "GET", "url": url}).content
+
+
+def _ready() -> Generator[Request, httpx.Response, bool]:
+    try:
+        yield {"method": "GET", "url": "/readyz", "extensions": {"enfold_once": True}}
+    except EnfoldError:
+        return False
+    return True
+
+
+def _arrow_up(
+    method: Literal["POST", "PUT"], url: str, table: Any, answer: type[R]
+) -> Generator[Request, httpx.Response, R]:
+    pa = require("pyarrow", "serve", "sending points")
+    file = io.BytesIO()
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    request = {"method": method, "url": url, "content": file.getvalue(), "headers": {"content-type": wire.ARROW}}
+    return answer.model_validate_json((yield request).content)
+
+
+def _arrow_down(url: str) -> Generator[Request, httpx.Response, Any]:
+    pa = require("pyarrow", "app", "reading points")
+    return pa.ipc.open_stream((yield {"method": "GET", "url": url}).content).read_all()
+
+
+# --- answers and errors ---------------------------------------------------------------------------------------------
+
+
+def _authorization(settings: Settings, api_key: str | None) -> dict[str, str]:
+    key = api_key or (settings.api_key.get_secret_value() if settings.api_key else None)
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def _wait_seconds(response: httpx.Response, attempt: int) -> float | None:
+    """How long to wait before asking again, or None to take the answer as it is."""
+    once = response.request.extensions.get("enfold_once")
+    if response.status_code not in (429, 503) or attempt == RETRIES or once:
+        return None
+    asked = response.headers.get("retry-after", "")
+    seconds = float(asked) if asked.replace(".", "", 1).isdigit() else 0.25 * 2**attempt
+    return min(seconds, _LONGEST_WAIT_SECONDS) * random.uniform(1, 1.25)
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    """The response, or the error it carries."""
+    if response.is_success:
+        return response
+    try:
+        problem = wire.Problem.model_validate_json(response.content)
+    except ValueError:
+        raise Unavailable(
+            f"{response.request.url} answered {response.status_code}: is this an enfold server?"
+        ) from None
+    raise by_code(problem.code)(f"{problem.detail} (request {problem.request_id})")
+
+
+def _unreachable(url: str, error: httpx.TransportError) -> Unavailable:
+    if isinstance(error, httpx.TimeoutException):
+        return Unavailable(f"the server at {url} did not answer in time: raise ENFOLD_TIMEOUT_SECONDS or send less")
+    return Unavailable(f"no server answers at {url} ({error}): start one with 'enfold serve', or set ENFOLD_URL")

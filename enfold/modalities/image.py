@@ -1,0 +1,157 @@
+"""image: PNG, JPEG, WebP, GIF, BMP and TIFF, one frame, as RGB.
+
+A decoded image is uint8 [H, W, 3]: turned by its EXIF orientation, transparency laid over a background, grey and
+palette spread to three channels, 16 bits brought down to 8. An animation is a video and is refused here.
+"""
+# H height, W width, 3 channels RGB
+
+import base64
+import binascii
+import io
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+from pydantic import BaseModel, Field
+
+from enfold.errors import BadItem, TooLarge
+from enfold.modalities import Modality, Sample, Spec
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FILTERS = {"bilinear": Pillow.Resampling.BILINEAR, "bicubic": Pillow.Resampling.BICUBIC}
+
+
+class ImagePreprocess(Spec):
+    """From uint8 [H, W, 3] to float32 [3, size, size]."""
+
+    size: int = Field(ge=1)  # pixels, height = width
+    fit: Literal["crop", "pad", "squash"] = "crop"  # centre square, background bars, or stretched
+    filter: Literal["bilinear", "bicubic"] = "bicubic"
+    background: tuple[int, int, int] = (255, 255, 255)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of channels in [0, 1]
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class ImageLimits(Spec):
+    max_bytes: int = 20 * 2**20
+    max_pixels: int = 50_000_000
+    min_side: int = 2
+
+
+class ImageJson(BaseModel, extra="forbid"):
+    image: str = Field(description="the file's bytes, base64")
+
+
+class Image(Modality[np.ndarray]):
+    name = "image"
+    media_types = {
+        ".png": "image/png",
+        ".jpg": "image/jpeg",
+        ".jpeg": "image/jpeg",
+        ".webp": "image/webp",
+        ".gif": "image/gif",
+        ".bmp": "image/bmp",
+        ".tif": "image/tiff",
+        ".tiff": "image/tiff",
+    }
+    Preprocess, Limits, Json = ImagePreprocess, ImageLimits, ImageJson
+
+    def read(self, item: Any) -> np.ndarray:
+        """uint8 [H, W, 3] from file bytes, a path, a Pillow image or such an array."""
+        if isinstance(item, np.ndarray):
+            if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] != 3:
+                raise BadItem(f"an image array is uint8 [H, W, 3]; this one is {item.dtype} {list(item.shape)}")
+            return item
+        if isinstance(item, str | Path):
+            item = self.file_bytes(item)
+        if isinstance(item, bytes):
+            return self._rgb(self._open(item))
+        if isinstance(item, Pillow.Image):
+            return self._rgb(item)
+        raise BadItem(f"an image is file bytes, a path, a Pillow image or an array, not {type(item).__name__}")
+
+    def from_json(self, item: ImageJson) -> bytes:
+        try:
+            return base64.b64decode(item.image, validate=True)
+        except binascii.Error:
+            raise BadItem(
+                "field 'image' is not base64: send the file's bytes encoded, without a data: prefix"
+            ) from None
+
+    def prepare(self, value: np.ndarray, *, parts: bool = False) -> list[Sample]:
+        """One sample {"image": float32 [3, size, size]}; images have no parts."""
+        spec = self.preprocess
+        side, fill = (spec.size, spec.size), spec.background
+        image, filter = Pillow.fromarray(value), FILTERS[spec.filter]
+        if spec.fit == "crop":
+            image = ImageOps.fit(image, side, filter)
+        elif spec.fit == "pad":
+            image = ImageOps.pad(image, side, filter, color=fill)
+        else:
+            image = image.resize(side, filter)
+        return [Sample({"image": normalize(np.asarray(image), spec)}, origin={"size": value.shape[:2]})]
+
+    def thumbnail(self, value: np.ndarray, side: int = 96) -> bytes:
+        image, file = Pillow.fromarray(value), io.BytesIO()
+        image.thumbnail((side, side))
+        image.save(file, "WEBP", quality=85)
+        return file.getvalue()
+
+    def _open(self, data: bytes) -> Pillow.Image:
+        if len(data) > self.limits.max_bytes:
+            raise TooLarge(f"the image has {len(data):,} bytes; at most {self.limits.max_bytes:,} are read")
+        if not data:
+            raise BadItem("the image has 0 bytes")
+        try:
+            image = Pillow.open(io.BytesIO(data), formats=FORMATS)
+        except Pillow.DecompressionBombError:
+            raise TooLarge(f"the image has more than {self.limits.max_pixels:,} pixels: scale it down first") from None
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, OverflowError):
+            raise BadItem(
+                "these bytes are no PNG, JPEG, WebP, GIF, BMP or TIFF image, or its header is broken"
+            ) from None
+        return image
+
+    def _rgb(self, image: Pillow.Image) -> np.ndarray:
+        width, height = image.size
+        if width * height > self.limits.max_pixels:
+            most = self.limits.max_pixels
+            raise TooLarge(f"the image is {width:,} x {height:,} pixels; at most {most:,} in all: scale it down first")
+        if min(width, height) < self.limits.min_side:
+            raise BadItem(f"the image is {width} x {height} pixels; each side needs {self.limits.min_side} or more")
+        # A phone's JPEG may carry a depth map or a second shot as further frames (MPO); the first is the photo.
+        frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise BadItem(f"the image has {frames} frames; an image item has one: save the frame you mean as a PNG")
+        try:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I") or image.mode == "F":
+                image = _eight_bits(image)
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                ground = Pillow.new("RGBA", image.size, (*self._background, 255))
+                image = Pillow.alpha_composite(ground, image)
+            return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
+            raise BadItem(f"the image is damaged or cut short ({error})") from None
+
+    @property
+    def _background(self) -> tuple[int, int, int]:
+        return self.preprocess.background if self.preprocess else (255, 255, 255)
+
+
+def normalize(pixels: np.ndarray, spec: ImagePreprocess) -> np.ndarray:
+    """uint8 [H, W, 3] to float32 [3, H, W] with the channel statistics of `spec`."""
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    scaled = (pixels.astype(np.float32) / 255 - mean) / std
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+def _eight_bits(image: Pillow.Image) -> Pillow.Image:
+    """Bring 16-bit grey down to 8; wider or floating ranges have no fixed white, so they are refused."""
+    values = np.asarray(image)
+    if values.size and (values.min() < 0 or values.max() > 65535 or image.mode == "F"):
+        raise ValueError("32-bit or floating pixels: convert to 8 or 16 bits")
+    return Pillow.fromarray((values // 257).astype(np.uint8))

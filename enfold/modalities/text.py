@@ -1,0 +1,141 @@
+"""text: a string, a UTF-8 file, or a column of a table; long documents as windows.
+
+A decoded text is a str in Unicode NFC. Tokens come from the bundle's own tokenizer.json, so any script the encoder
+was trained on works and no other library decides where words end.
+"""
+# T tokens
+
+import unicodedata
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from enfold.errors import BadItem, TooLarge, require
+from enfold.modalities import Arrays, Modality, Part, Sample, Spec
+
+
+class TextPreprocess(Spec):
+    """From str to token ids [T], T at most `max_tokens`."""
+
+    tokenizer: str = "resources/tokenizer.json"  # inside the bundle
+    max_tokens: int = Field(256, ge=8)  # special tokens included
+    overlap_tokens: int = Field(32, ge=0)  # shared by neighbouring windows
+    prefix: str = ""  # put before every text, as some encoders were trained ("query: ")
+
+
+class TextLimits(Spec):
+    max_bytes: int = 4 * 2**20
+    max_characters: int = 200_000
+
+
+class TextJson(BaseModel, extra="forbid"):
+    text: str
+
+
+class Text(Modality[str]):
+    name = "text"
+    media_types = {".txt": "text/plain", ".md": "text/markdown"}
+    Preprocess, Limits, Json = TextPreprocess, TextLimits, TextJson
+
+    def read(self, item: Any) -> str:
+        """A str in NFC from a str, UTF-8 bytes or the path of a text file (a Path: a str is the text itself)."""
+        if isinstance(item, Path):
+            item = self.file_bytes(item)
+        if isinstance(item, bytes):
+            try:
+                item = item.decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise BadItem(f"the text is not UTF-8 (byte {error.start}): convert it first") from None
+        if not isinstance(item, str):
+            raise BadItem(f"a text is a str, UTF-8 bytes or a path, not {type(item).__name__}")
+        if len(item) > self.limits.max_characters:
+            most = self.limits.max_characters
+            raise TooLarge(f"the text has {len(item):,} characters; at most {most:,}: split it into documents")
+        if not item.strip():
+            raise BadItem("the text is empty")
+        try:
+            item.encode()
+        except UnicodeEncodeError as error:
+            raise BadItem(
+                f"the text holds a lone surrogate at character {error.start}: it is not valid Unicode"
+            ) from None
+        return unicodedata.normalize("NFC", item)
+
+    def from_json(self, item: TextJson) -> bytes:
+        try:
+            return item.text.encode()
+        except UnicodeEncodeError as error:
+            raise BadItem(
+                f"the text holds a lone surrogate at character {error.start}: it is not valid Unicode"
+            ) from None
+
+    def prepare(self, value: str, *, parts: bool = False) -> list[Sample]:
+        """Samples {"input_ids": int64 [T], "attention_mask": int64 [T]}: the beginning alone, or every window."""
+        prefix = self.preprocess.prefix
+        whole = self._tokenizer.encode(prefix + value)
+        windows = [whole, *whole.overflowing] if parts else [whole]
+        several = len(windows) > 1
+        return [
+            Sample(
+                {
+                    "input_ids": np.array(window.ids, np.int64),
+                    "attention_mask": np.ones(len(window.ids), np.int64),
+                },
+                part=_span(index, window.offsets, len(prefix)) if several else None,
+            )
+            for index, window in enumerate(windows)
+        ]
+
+    def collate(self, samples: Sequence[Sample]) -> Arrays:
+        """Pad to the longest: [B, T]; padding has attention 0."""
+        longest = max(len(sample.arrays["input_ids"]) for sample in samples)
+        batch = {name: np.zeros((len(samples), longest), np.int64) for name in ("input_ids", "attention_mask")}
+        batch["input_ids"] += self._pad_id
+        for row, sample in enumerate(samples):
+            for name, values in sample.arrays.items():
+                batch[name][row, : len(values)] = values
+        return batch
+
+    def cost(self, sample: Sample) -> int:
+        return len(sample.arrays["input_ids"])  # tokens
+
+    def thumbnail(self, value: str, side: int = 96) -> bytes:
+        """The first words, drawn."""
+        import io
+        import textwrap
+
+        from PIL import Image, ImageDraw
+
+        page, file = Image.new("RGB", (side, side), "white"), io.BytesIO()
+        lines = textwrap.wrap(value[:400], width=max(side // 6, 4))[: max(side // 12, 1)]
+        ImageDraw.Draw(page).multiline_text((3, 3), "\n".join(lines), fill=(40, 40, 40), spacing=2, font_size=9)
+        page.save(file, "WEBP", quality=85)
+        return file.getvalue()
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        tokenizers = require("tokenizers", "text", "reading text")
+        if self.folder is None:
+            raise BadItem("this text entry has no tokenizer: open it from a bundle")
+        tokenizer = tokenizers.Tokenizer.from_file(str(self.folder / self.preprocess.tokenizer))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.preprocess.max_tokens, stride=self.preprocess.overlap_tokens)
+        return tokenizer
+
+    @cached_property
+    def _pad_id(self) -> int:
+        for token in ("[PAD]", "<pad>", "<|padding|>"):
+            if (found := self._tokenizer.token_to_id(token)) is not None:
+                return int(found)
+        return 0  # masked out by attention 0 whatever it is
+
+
+def _span(index: int, offsets: list[tuple[int, int]], prefix: int) -> Part:
+    """Where a window lies in the text, in characters, special tokens (0, 0) left out."""
+    real = [(start, end) for start, end in offsets if end > start]
+    start, end = (real[0][0], real[-1][1]) if real else (prefix, prefix)
+    return Part(index=index, start=max(start - prefix, 0), end=max(end - prefix, 0))

@@ -1,0 +1,189 @@
+"""An encoder in this process: open a bundle, embed items, predict with its heads.
+
+>>> model = enfold.open("emoji")
+>>> model.embed(["cat.png"]).vectors        # [1, D]
+>>> model.predict(["cat.png"])[0].label
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from enfold import modalities, settings, store, tasks
+from enfold import runtime as runtimes
+from enfold.bundle import Bundle, Entry, open_bundle
+from enfold.errors import BundleInvalid, UnknownName, WrongUse
+from enfold.modalities import Arrays, Modality, Part, Sample
+from enfold.runtime import Session
+
+BATCH = 32
+GOLDEN_COSINE = 0.999  # a processor's own kernels move a quantised vector by a little; a wrong graph by far more
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors [N, D] of one space, each with the index of its item and, for windows, its part."""
+
+    vectors: np.ndarray
+    items: list[int]
+    parts: list[Part | None]
+    space: str
+
+
+class Model:
+    """A verified bundle with its graphs opened in one runtime. Safe to call from several threads."""
+
+    def __init__(
+        self, bundle: Bundle, *, variant: str = "fp32", runtime: str = "onnxruntime", threads: int | None = None
+    ):
+        if variant not in bundle.manifest.variants:
+            raise UnknownName.among(f"variant of {bundle.ref}:", variant, bundle.manifest.variants)
+        self.bundle, self.variant = bundle, variant
+        self._runtime, self._threads = runtime, threads or settings.load().threads
+        self._sessions: dict[str, Session] = {}
+        self.modalities = {name: self._modality(entry) for name, entry in bundle.manifest.entries.items()}
+
+    def entry(self, name: str | None = None, *, modality: str | None = None) -> str:
+        """The name of the entry asked for, of the one that takes `modality`, or of the only one."""
+        entries = self.bundle.manifest.entries
+        if name is not None:
+            if name not in entries:
+                raise UnknownName.among(f"entry of {self.bundle.ref}:", name, entries)
+            return name
+        fitting = [key for key, entry in entries.items() if modality in (None, entry.modality)]
+        if not fitting:
+            takes = ", ".join(sorted({entry.modality for entry in entries.values()}))
+            raise WrongUse(f"{self.bundle.ref} takes {takes} items, not {modality}")
+        if len(fitting) > 1:
+            raise WrongUse(f"{self.bundle.ref} has several entries: name one of {', '.join(fitting)}")
+        return fitting[0]
+
+    def facts(self, entry: str | None = None) -> Entry:
+        return self.bundle.manifest.entries[self.entry(entry)]
+
+    def prepare(self, item: Any, entry: str | None = None, *, parts: bool = False) -> list[Sample]:
+        """Encoder inputs of one raw item. Raises BadItem or TooLarge."""
+        modality = self.modalities[self.entry(entry)]
+        return modality.prepare(modality.read(item), parts=parts)
+
+    def encode(self, samples: Sequence[Sample], entry: str | None = None) -> Arrays:
+        """Encoder outputs {"out_embedding": [N, D]}, in the order given; batches hold samples of similar cost."""
+        name = self.entry(entry)
+        facts, modality = self.bundle.manifest.entries[name], self.modalities[name]
+        if not samples:
+            return {"out_embedding": np.zeros((0, facts.dimensions), np.float32)}
+        order = sorted(range(len(samples)), key=lambda i: modality.cost(samples[i]))
+        batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
+        session = self.session(facts.graph)
+        rows = [session.run(modality.collate([samples[i] for i in batch]))["out_embedding"] for batch in batches]
+        embedding = np.empty((len(samples), facts.dimensions), np.float32)
+        embedding[order] = np.concatenate(rows)
+        return {"out_embedding": embedding}
+
+    def vectors(self, encoded: Arrays, entry: str | None = None) -> np.ndarray:
+        """What leaves the house: [N, D], of length 1 if the space says so."""
+        embedding = encoded["out_embedding"]
+        if not self.facts(entry).normalize:
+            return embedding
+        return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
+
+    def embed(self, items: Iterable[Any], entry: str | None = None, *, parts: bool = False) -> Embedded:
+        """Vectors of raw items: one each, or with `parts` one per window of long ones."""
+        samples, owners = [], []
+        for index, item in enumerate(items):
+            prepared = self.prepare(item, entry, parts=parts)
+            samples += prepared
+            owners += [index] * len(prepared)
+        vectors = self.vectors(self.encode(samples, entry), entry)
+        return Embedded(vectors, owners, [sample.part for sample in samples], self.facts(entry).space)
+
+    def predict(self, items: Iterable[Any], task: str | None = None, options: Any = None) -> list[BaseModel]:
+        """Answers of the bundle's task (its only one if unnamed), one per item."""
+        samples = [self.prepare(item)[0] for item in items]
+        return self.answer(self.encode(samples), task, options)
+
+    def answer(self, encoded: Arrays, task: str | None = None, options: Any = None) -> list[BaseModel]:
+        """Answers from encoder outputs: heads cost no second encoder pass."""
+        runner = self.task(task)
+        answers: list[BaseModel] = runner.run(
+            lambda graph, inputs: self.session(graph).run(inputs), encoded, self.options(runner, options)
+        )
+        return answers
+
+    def task(self, name: str | None = None) -> tasks.Task[Any]:
+        known = self.bundle.manifest.tasks
+        if not known:
+            raise WrongUse(f"{self.bundle.ref} has no task head: it embeds only")
+        chosen = name or next(iter(known))
+        if chosen not in known:
+            raise UnknownName.among(f"task of {self.bundle.ref}:", chosen, known)
+        return self._tasks[chosen]
+
+    @staticmethod
+    def options(task: tasks.Task[Any], options: Any) -> BaseModel:
+        try:
+            return task.Options.model_validate(options or {})
+        except ValidationError as error:
+            first = error.errors()[0]
+            known = ", ".join(task.Options.model_fields)
+            raise WrongUse(
+                f"option '{'.'.join(map(str, first['loc']))}' of {task.name}: {first['msg']}. Options: {known}"
+            ) from None
+
+    def session(self, graph: str) -> Session:
+        """The opened graph; opened on first use."""
+        if graph not in self._sessions:
+            path = self.bundle.graph_file(graph, self.variant)
+            self._sessions[graph] = runtimes.load(self._runtime, path, threads=self._threads)
+        return self._sessions[graph]
+
+    def check(self) -> float:
+        """Run the golden items: the lowest cosine to what the gate saw. Raises BundleInvalid if a vector has moved."""
+        with np.load(self.bundle.path / "golden.npz", allow_pickle=False) as file:
+            golden = dict(file)
+        worst = 1.0
+        for name, entry in self.bundle.manifest.entries.items():
+            prefix = f"{name}/in/"
+            inputs = {key.removeprefix(prefix): value for key, value in golden.items() if key.startswith(prefix)}
+            found = self.session(entry.graph).run(inputs)["out_embedding"]
+            worst = min(worst, float(cosine(found, golden[f"{name}/{self.variant}/out_embedding"]).min()))
+        if not worst >= GOLDEN_COSINE:
+            raise BundleInvalid(
+                f"{self.bundle.ref} ({self.variant}) gives other vectors here than at export (cosine {worst:.4f}, "
+                f"at least {GOLDEN_COSINE} expected): this runtime is not fit to serve it"
+            )
+        return worst
+
+    def _modality(self, entry: Entry) -> Modality[Any]:
+        kind = modalities.get(entry.modality)
+        try:
+            preprocess, limits = kind.Preprocess(**entry.preprocess), kind.Limits(**entry.limits)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise BundleInvalid(f"{self.bundle.ref}: {entry.modality} {first['loc'][0]}: {first['msg']}") from None
+        return kind(preprocess, limits, self.bundle.path)
+
+    @cached_property
+    def _tasks(self) -> dict[str, tasks.Task[Any]]:
+        return {
+            name: tasks.get(name)(tasks.get(name).Spec(**spec), self.bundle.path)
+            for name, spec in self.bundle.manifest.tasks.items()
+        }
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosine of matching rows, [N, D] x [N, D] -> [N], in float64."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    return (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)
+
+
+def open(ref: str | Path, *, variant: str = "fp32", threads: int | None = None) -> Model:
+    """Open a bundle by name (`emoji`, `emoji@2`, `emoji@prod`) from the store, or by the path of its folder."""
+    if isinstance(ref, Path):
+        return Model(open_bundle(ref), variant=variant, threads=threads)
+    return Model(store.open_ref(settings.load().bundles, ref), variant=variant, threads=threads)

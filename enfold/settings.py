@@ -1,0 +1,59 @@
+"""Settings of one process, read from the environment once, at its door, into one frozen object."""
+
+import os
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from enfold.errors import WrongUse
+
+
+class Settings(BaseSettings):
+    """Every field is also an environment variable: `home` is ENFOLD_HOME."""
+
+    model_config = SettingsConfigDict(env_prefix="ENFOLD_", frozen=True)
+
+    home: Path = Field(default_factory=lambda: user_data_path("enfold"), description="data, runs, bundles and indexes")
+    url: str = Field("http://127.0.0.1:3000", description="the server that client, search and app speak to")
+    host: str = Field("127.0.0.1", description="address the server binds; anything but loopback needs api_key")
+    port: int = Field(3000, ge=1, le=65535)
+    api_key: SecretStr | None = Field(None, description="the key that callers send as 'Authorization: Bearer …'")
+    threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="compute threads of one process"
+    )
+    models: str = Field("", description="bundles a server opens: name[@alias or version], separated by commas")
+    max_body_bytes: int = Field(32 * 2**20, ge=1)
+    max_items: int = Field(256, ge=1, description="items in one request")
+    timeout_seconds: float = Field(60.0, gt=0, description="how long a client waits for one answer")
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def runs(self) -> Path:
+        return self.home / "runs"
+
+    @property
+    def bundles(self) -> Path:
+        return self.home / "bundles"
+
+    @property
+    def index(self) -> Path:
+        return self.home / "index"
+
+    @property
+    def jobs(self) -> Path:
+        return self.home / "jobs"
+
+
+def load() -> Settings:
+    """Read the environment; a value that makes no sense is named."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "ENFOLD_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise WrongUse(f"{name}={first['input']!r}: {first['msg']}") from None

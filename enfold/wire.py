@@ -1,0 +1,219 @@
+"""What travels between client and server: every request and answer of the HTTP API, once.
+
+An item is a JSON object whose one field is its modality: {"text": "…"} or {"image": "<base64>"}.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from enfold import modalities
+from enfold.modalities import Part
+
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+def _modality_of(item: Any) -> str:
+    """The discriminator: which modality an item's field names."""
+    fields = item if isinstance(item, dict) else getattr(item, "model_fields_set", ())
+    return next(iter(fields), "")
+
+
+if TYPE_CHECKING:
+    Item = BaseModel
+else:
+    Item = Annotated[
+        Union[tuple(Annotated[modalities.get(name).Json, Tag(name)] for name in modalities.names())],  # noqa: UP007
+        Discriminator(
+            _modality_of,
+            custom_error_type="not_an_item",
+            custom_error_message=f"an item is an object whose one field is its modality: {' or '.join(modalities.names())}",
+        ),
+    ]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """RFC 9457; `code` is stable, `detail` says what to do."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+class Ask(Record):
+    """What every request to a model may choose."""
+
+    model: str | None = Field(None, description="bundle name, @version or @alias; the only one if left out")
+    variant: str = Field("fp32", description="precision")
+    entry: str | None = Field(None, description="door of the bundle; found from the item's modality if left out")
+
+
+class EmbedRequest(Ask):
+    items: list[Item] = Field(min_length=1)
+    parts: bool = Field(False, description="one vector per window of long items, not only the beginning")
+
+
+class Vector(Record):
+    item: int = Field(description="index in the request")
+    part: Part | None = None
+    vector: list[float]
+
+
+class EmbedResponse(Record):
+    model: str
+    space: str
+    dimensions: int
+    vectors: list[Vector]
+
+
+class PredictRequest(Ask):
+    items: list[Item] = Field(min_length=1)
+    task: str | None = Field(None, description="the bundle's first task if left out")
+    options: dict[str, Any] = {}
+
+
+class PredictResponse(Record):
+    model: str
+    task: str
+    answers: list[dict[str, Any]]
+
+
+class EntryInfo(Record):
+    modality: str
+    space: str
+    dimensions: int
+    limits: dict[str, Any]
+
+
+class ModelInfo(Record):
+    name: str
+    version: int
+    entries: dict[str, EntryInfo]
+    tasks: list[str]
+    labels: dict[str, list[str]]
+    variants: list[str]
+    method: str | None
+    run: str | None
+    licence: str
+    metrics: dict[str, float]
+    card: str = Field(description="model card, Markdown")
+
+
+class Limits(Record):
+    """What a client must know to split its work."""
+
+    max_items: int
+    max_body_bytes: int
+    modalities: dict[str, dict[str, Any]]
+
+
+# --- collections ----------------------------------------------------------------------------------------------------
+
+
+class CollectionInfo(Record):
+    name: str
+    model: str = Field(description="bundle that filled it: name@version")
+    entry: str
+    modality: str
+    space: str
+    dimensions: int
+    points: int
+    indexed: int = Field(description="points in the HNSW graph; the rest are searched one by one")
+    has_layout: bool = False
+
+
+class NewCollection(Record):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    model: str
+    entry: str
+    modality: str
+    space: str
+    dimensions: int = Field(ge=1)
+
+
+class Point(Record):
+    id: str
+    payload: dict[str, Any]
+
+
+class Hit(Point):
+    score: float = Field(description="cosine")
+
+
+class Condition(Record):
+    """One payload field equal to one of the values."""
+
+    field: str
+    any: list[str | int | bool] = Field(min_length=1)
+
+
+class SearchRequest(Ask):
+    """Exactly one of item, vector and id says what to look for."""
+
+    item: Item | None = None
+    vector: list[float] | None = None
+    space: str | None = Field(None, description="of the vector: refused unless it is the collection's")
+    id: str | None = None
+    limit: int = Field(10, ge=1, le=1000)
+    filter: list[Condition] = []
+    exact: bool = Field(False, description="compare with every point instead of walking the graph")
+
+
+class SearchResponse(Record):
+    collection: str
+    model: str
+    space: str
+    hits: list[Hit]
+    milliseconds: float
+
+
+class NewPoint(Record):
+    item: Item
+    id: str | None = Field(None, description="a UUID; made from the item's bytes if left out")
+    payload: dict[str, Any] = {}
+
+
+class AddRequest(Ask):
+    """Raw items to embed and keep; ready vectors travel as an Arrow stream to the same route."""
+
+    items: list[NewPoint] = Field(min_length=1)
+
+
+class UpsertResponse(Record):
+    collection: str
+    upserted: int
+
+
+class DeleteRequest(Record):
+    source: str | None = Field(None, description="erase every point of this source")
+    ids: list[str] = []
+
+
+class Facet(Record):
+    value: str | int | bool
+    count: int
+
+
+class Job(Record):
+    id: str
+    kind: str
+    state: str = Field(description="queued, running, done, failed or cancelled")
+    created: str
+    command: list[str]
+    progress: dict[str, Any] = {}
+    log: str = Field("", description="the last lines")
+
+
+class NewJob(Record):
+    kind: str = Field(description="embed or layout")
+    arguments: dict[str, str | int | bool] = {}

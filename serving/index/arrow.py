@@ -1,0 +1,155 @@
+"""Points and layouts as Arrow tables: what travels in bulk and what lies in shards.
+
+    points   id string · vector fixed_size_list<float32>[D] · payload string (JSON) · thumbnail binary, may be absent
+             schema metadata: space, and where it is known model
+    layout   id string · x float32 · y float32
+"""
+# N points, D dimensions
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from enfold.errors import WrongUse
+from serving.index import Points
+
+LAYOUT = pa.schema([("id", pa.string()), ("x", pa.float32()), ("y", pa.float32())])
+
+
+def schema(space: str, dimensions: int, model: str = "") -> pa.Schema:
+    fields = [
+        ("id", pa.string()),
+        ("vector", pa.list_(pa.float32(), dimensions)),
+        ("payload", pa.string()),
+        ("thumbnail", pa.binary()),
+    ]
+    return pa.schema(fields, metadata={"space": space, "model": model})
+
+
+def to_table(points: Points, model: str = "") -> pa.Table:
+    flat = pa.array(np.ascontiguousarray(points.vectors, np.float32).reshape(-1))
+    dimensions = points.vectors.shape[1]
+    columns = [
+        pa.array(points.ids, pa.string()),
+        pa.FixedSizeListArray.from_arrays(flat, dimensions),
+        pa.array([orjson.dumps(payload, default=str).decode() for payload in points.payloads], pa.string()),
+        pa.array([points.thumbnails.get(id) for id in points.ids], pa.binary()),
+    ]
+    return pa.table(columns, schema=schema(points.space, dimensions, model))
+
+
+def to_points(table: pa.Table) -> Points:
+    """Raises WrongUse naming the column that is missing or of another type."""
+    ids = _column(table, "id", pa.types.is_string, "string").to_pylist()
+    vectors = _vectors(_column(table, "vector", _is_vector, "fixed_size_list<float32>[D]"))
+    payloads = [_payload(text) for text in _column(table, "payload", pa.types.is_string, "string of JSON").to_pylist()]
+    space = (table.schema.metadata or {}).get(b"space", b"").decode()
+    if not space:
+        raise WrongUse("the table's schema metadata lacks 'space': say which space the vectors are of")
+    thumbnails = {}
+    if "thumbnail" in table.column_names:
+        pictures = _column(table, "thumbnail", pa.types.is_binary, "binary", nulls=True).to_pylist()
+        thumbnails = {id: picture for id, picture in zip(ids, pictures, strict=True) if picture}
+    return Points(ids, vectors, payloads, space, thumbnails)
+
+
+def read_stream(data: bytes) -> pa.Table:
+    """The table of an Arrow IPC stream from outside, its offsets checked. Raises WrongUse."""
+    try:
+        table = pa.ipc.open_stream(data).read_all()
+        table.validate(full=True)
+    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, UnicodeDecodeError) as error:
+        raise WrongUse(f"the body is no Arrow IPC stream: {error}") from None
+    return table
+
+
+def write_stream(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[bytes]:
+    """An Arrow IPC stream, one piece per table."""
+    file = io.BytesIO()
+    with pa.ipc.new_stream(file, schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+            yield _taken(file)
+    yield _taken(file)
+
+
+def read_file(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+def write_file(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def checked_layout(table: pa.Table) -> pa.Table:
+    """Columns id, x, y alone. Raises WrongUse."""
+    ids = _column(table, "id", pa.types.is_string, "string")
+    numbers = [_column(table, name, pa.types.is_floating, "float32") for name in ("x", "y")]
+    return pa.table([ids, *(column.cast(pa.float32()) for column in numbers)], schema=LAYOUT)
+
+
+def with_payloads(layout: pa.Table, payloads: dict[str, dict[str, Any]]) -> pa.Table:
+    """The layout's points that still exist, with every payload field as a column."""
+    ids = layout["id"].to_pylist()
+    table = layout.filter(pa.array([id in payloads for id in ids], pa.bool_()))
+    rows = [payloads[id] for id in ids if id in payloads]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if name not in LAYOUT.names:
+            table = table.append_column(name, _values([row.get(name) for row in rows]))
+    return table
+
+
+def _column(table: pa.Table, name: str, fits: Any, wanted: str, nulls: bool = False) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        raise WrongUse(f"the table lacks column '{name}' ({wanted}); it has {', '.join(table.column_names) or 'none'}")
+    column = table[name]
+    if not fits(column.type):
+        raise WrongUse(f"column '{name}' is {column.type}; it must be {wanted}")
+    if column.null_count and not nulls:
+        raise WrongUse(f"column '{name}' has {column.null_count} nulls")
+    return column
+
+
+def _is_vector(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_list(kind) and pa.types.is_float32(kind.value_type))
+
+
+def _vectors(column: pa.ChunkedArray) -> np.ndarray:
+    numbers = column.combine_chunks().flatten()
+    if numbers.null_count:
+        raise WrongUse("column 'vector' has nulls among its numbers")
+    flat: np.ndarray = numbers.to_numpy()
+    return flat.reshape(len(column), column.type.list_size)
+
+
+def _payload(text: str) -> dict[str, Any]:
+    try:
+        payload = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        payload = None
+    if not isinstance(payload, dict):
+        raise WrongUse(f"a payload is a JSON object; this one is {text[:60]!r}")
+    return payload
+
+
+def _values(values: list[Any]) -> pa.Array:
+    """One column; a field that holds values of several types becomes their JSON."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else json.dumps(value) for value in values])
+
+
+def _taken(file: io.BytesIO) -> bytes:
+    taken = file.getvalue()
+    file.seek(0)
+    file.truncate()
+    return taken

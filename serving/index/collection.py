@@ -1,0 +1,308 @@
+"""One collection on the embedded Qdrant engine.
+
+Reads go to the open shard and need no lock of ours. Writes take turns. A search graph is built on a copy of the shard,
+by another process; points that were written meanwhile are carried over before the copy takes the shard's place, so the
+highest-numbered shard of a folder is always whole.
+"""
+# N points, D dimensions
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qdrant_edge as engine
+from qdrant_edge import UpdateOperation
+
+from enfold import wire
+from enfold.errors import Unavailable, UnknownName, WrongUse
+from enfold.space import same_space
+from serving.index import Points, arrow
+from serving.index.thumbnails import Thumbnails
+
+GRAPH_KIB = 10_000  # vectors without a graph above which one is built; fewer are as quick to compare one by one
+MAX_FACETS = 1000
+_SCHEMAS = {
+    str: engine.PayloadSchemaType.Keyword,
+    bool: engine.PayloadSchemaType.Bool,
+    int: engine.PayloadSchemaType.Integer,
+}
+_log = logging.getLogger(__name__)
+
+
+class EdgeCollection:
+    @staticmethod
+    def create(folder: Path, new: wire.NewCollection) -> None:
+        """Write an empty collection."""
+        first = folder / "shard-1"
+        first.mkdir(parents=True)
+        vectors = {"": engine.EdgeVectorParams(new.dimensions, engine.Distance.Cosine)}
+        optimizers = engine.EdgeOptimizersConfig(indexing_threshold=GRAPH_KIB)
+        engine.EdgeShard.create(str(first), engine.EdgeConfig(vectors, optimizers=optimizers)).close()
+        (folder / "collection.json").write_text(new.model_dump_json(indent=1))
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self.facts = wire.NewCollection.model_validate_json((folder / "collection.json").read_bytes())
+        shards = sorted(folder.glob("shard-*"), key=_number)
+        for stale in [*shards[:-1], *folder.glob("draft-*")]:
+            shutil.rmtree(stale)
+        self._path = shards[-1]
+        self._shard = engine.EdgeShard.load(str(self._path))
+        self._thumbnails = Thumbnails(folder / "thumbnails.sqlite")
+        self._writing = threading.Lock()
+        self._optimizing = threading.Lock()
+        self._changed: set[str] | None = None  # ids written while a graph is being built
+        self._builder: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def info(self) -> wire.CollectionInfo:
+        shard = self._shard.info()
+        return wire.CollectionInfo(
+            **self.facts.model_dump(),
+            points=shard.points_count,
+            indexed=shard.indexed_vectors_count,
+            has_layout=self._layout_file.exists(),
+        )
+
+    def upsert(self, points: Points) -> int:
+        ids, built = self._checked(points)
+        if not ids:
+            return 0
+        with self._writing:
+            if points.thumbnails:
+                self._thumbnails.put({_uuid(id): webp for id, webp in points.thumbnails.items()})
+            self._write(UpdateOperation.upsert_points(built), ids)
+        if self._graph_is_due() and not self._optimizing.locked():
+            threading.Thread(target=self.optimize, daemon=True).start()
+        return len(ids)
+
+    def query(
+        self,
+        near: np.ndarray | str,
+        *,
+        limit: int = 10,
+        filter: Sequence[wire.Condition] = (),
+        exact: bool = False,
+    ) -> list[wire.Hit]:
+        vector, others = self._vector(near)
+        request = engine.QueryRequest(
+            limit,
+            query=engine.Query.Nearest(vector),
+            filter=engine.Filter(must=[_condition(one) for one in filter], must_not=others),
+            params=engine.SearchParams(exact=exact),
+            with_payload=True,
+        )
+        return [wire.Hit(id=str(hit.id), score=hit.score, payload=hit.payload) for hit in self._shard.query(request)]
+
+    def retrieve(self, ids: Sequence[str]) -> list[wire.Point]:
+        records = self._shard.retrieve([_uuid(id) for id in ids], True, False)
+        return [wire.Point(id=str(record.id), payload=record.payload) for record in records]
+
+    def facet(self, field: str) -> list[wire.Facet]:
+        if not self._is_indexed(field):
+            return []
+        found = self._shard.facet(engine.FacetRequest(_path(field), limit=MAX_FACETS, exact=True))
+        return [wire.Facet(value=hit.value, count=hit.count) for hit in found.hits]
+
+    def delete(self, *, ids: Sequence[str] = (), source: str | None = None) -> int:
+        with self._writing:
+            doomed = {str(record.id) for record in self._shard.retrieve([_uuid(id) for id in ids], False, False)}
+            if source is not None:
+                of_source = engine.Filter(must=[_condition(wire.Condition(field="source", any=[source]))])
+                doomed |= {str(record.id) for record in self._records(1000, filter=of_source)}
+            if doomed:
+                self._write(UpdateOperation.delete_points(list(doomed)), doomed)
+                self._thumbnails.delete(doomed)
+        return len(doomed)
+
+    def scroll(self, size: int = 1000) -> Iterator[Points]:
+        page: list[Any] = []
+        for record in self._records(size, with_payload=True, with_vector=True):
+            page.append(record)
+            if len(page) == size:
+                yield self._points(page)
+                page = []
+        if page:
+            yield self._points(page)
+
+    def optimize(self) -> None:
+        with self._optimizing:
+            draft = self._folder / f"draft-{_number(self._path) + 1}"
+            try:
+                with self._writing:
+                    if self._closed:
+                        return
+                    shutil.copytree(self._path, draft)
+                    self._changed = set()
+                    self._builder = subprocess.Popen([sys.executable, "-m", "serving.index.graph", str(draft)])
+                built = self._builder.wait() == 0
+                with self._writing:
+                    if built and not self._closed:
+                        self._adopt(draft)
+                    elif not self._closed:
+                        _log.warning("building the graph of '%s' failed; it is searched without", self.facts.name)
+            finally:
+                self._changed = None
+                shutil.rmtree(draft, ignore_errors=True)
+
+    def layout(self) -> Any:
+        if not self._layout_file.exists():
+            raise UnknownName(
+                f"collection '{self.facts.name}' has no layout yet: enfold index layout {self.facts.name}"
+            )
+        payloads = {str(record.id): record.payload for record in self._records(1000, with_payload=True)}
+        return arrow.with_payloads(arrow.read_file(self._layout_file), payloads)
+
+    def set_layout(self, table: Any) -> None:
+        draft = self._layout_file.with_suffix(".draft")
+        arrow.write_file(arrow.checked_layout(table), draft)
+        os.replace(draft, self._layout_file)
+
+    def thumbnail(self, id: str) -> bytes:
+        found = self._thumbnails.get(_uuid(id))
+        if found is None:
+            raise UnknownName(f"point {id} of collection '{self.facts.name}' has no thumbnail")
+        return found
+
+    def close(self) -> None:
+        with self._writing:
+            self._closed = True
+            if self._builder is not None:
+                self._builder.kill()
+        with self._optimizing:
+            self._shard.close()
+            self._thumbnails.close()
+
+    @property
+    def _layout_file(self) -> Path:
+        return self._folder / "layout.arrow"
+
+    def _checked(self, points: Points) -> tuple[list[str], list[engine.Point]]:
+        """Ids and engine points, or the sentence that says which of them cannot be kept."""
+        where = f"collection '{self.facts.name}'"
+        same_space(points.space, self.facts.space, what="what is sent", where=where)
+        self._check_vectors(points.vectors)
+        ids = [_uuid(id) for id in points.ids]
+        built = []
+        for id, vector, payload in zip(ids, points.vectors, points.payloads, strict=True):
+            try:
+                built.append(engine.Point(id, vector, payload))
+            except (ValueError, TypeError) as error:
+                raise WrongUse(f"the payload of point {id} holds what JSON cannot: {error}") from None
+        return ids, built
+
+    def _check_vectors(self, vectors: np.ndarray) -> None:
+        """vectors [N, D]"""
+        if vectors.ndim != 2 or vectors.shape[1] != self.facts.dimensions:
+            raise WrongUse(
+                f"collection '{self.facts.name}' holds vectors of {self.facts.dimensions} numbers, "
+                f"this one has {vectors.shape[-1] if vectors.ndim else 0}"
+            )
+        if not np.isfinite(vectors).all():
+            raise WrongUse("a vector holds a number that is not finite")
+
+    def _vector(self, near: np.ndarray | str) -> tuple[np.ndarray, list[Any]]:
+        """The vector to compare with, and the point that must not find itself."""
+        if not isinstance(near, str):
+            self._check_vectors(near[None])
+            return near.astype(np.float32), []
+        id = _uuid(near)
+        records = self._shard.retrieve([id], False, True)
+        if not records:
+            raise UnknownName(f"collection '{self.facts.name}' has no point {near}")
+        return np.array(records[0].vector, np.float32), [engine.HasIdCondition({id})]
+
+    def _records(self, size: int, **what: Any) -> Iterator[Any]:
+        offset = None
+        while True:
+            records, offset = self._shard.scroll(engine.ScrollRequest(offset, size, **what))
+            yield from records
+            if offset is None:
+                return
+
+    def _points(self, records: list[Any]) -> Points:
+        vectors = np.array([record.vector for record in records], np.float32)
+        return Points([str(record.id) for record in records], vectors, [r.payload for r in records], self.facts.space)
+
+    def _is_indexed(self, field: str) -> bool:
+        """Have the engine index a payload field, by the type of the first value there is; False if there is none."""
+        path = _path(field)
+        if self._shard.info().payload_schema.keys() & {field, path}:
+            return True
+        filled = engine.Filter(must_not=[engine.IsEmptyCondition(path)])
+        record = next(self._records(1, filter=filled, with_payload=True), None)
+        if record is None:
+            return False
+        value = record.payload[field]
+        kind = type(value[0] if isinstance(value, list) else value)
+        if kind not in _SCHEMAS:
+            raise WrongUse(f"field '{field}' holds {kind.__name__} values; facets count str, int and bool")
+        with self._writing:
+            self._write(UpdateOperation.create_field_index(path, _SCHEMAS[kind]), ())
+        return True
+
+    def _write(self, operation: Any, ids: Iterable[str]) -> None:
+        try:
+            self._shard.update(operation)
+            self._shard.flush()
+        except Exception as error:  # the engine's only class
+            raise Unavailable(f"collection '{self.facts.name}' cannot be written: {error}") from None
+        if self._changed is not None:
+            self._changed.update(ids)
+
+    def _graph_is_due(self) -> bool:
+        """Whether enough points lack a graph: growing with what has one, so that building stays a constant share."""
+        info = self._shard.info()
+        kib = self.facts.dimensions * 4 / 1024
+        lacking = (info.points_count - info.indexed_vectors_count) * kib
+        return bool(lacking > max(GRAPH_KIB, info.indexed_vectors_count * kib / 2))
+
+    def _adopt(self, draft: Path) -> None:
+        """Bring the copy up to date and let it take the shard's place."""
+        built = engine.EdgeShard.load(str(draft))
+        kept = self._shard.retrieve(list(self._changed or ()), True, True)
+        gone = (self._changed or set()) - {str(record.id) for record in kept}
+        built.update(UpdateOperation.delete_points(list(gone)))
+        built.update(UpdateOperation.upsert_points([engine.Point(r.id, r.vector, r.payload) for r in kept]))
+        schema = self._shard.info().payload_schema
+        for path in schema.keys() - built.info().payload_schema.keys():
+            built.update(UpdateOperation.create_field_index(path, schema[path].data_type))
+        built.flush()
+        built.close()
+        old, self._path = self._path, self._folder / draft.name.replace("draft", "shard")
+        os.rename(draft, self._path)
+        self._shard = engine.EdgeShard.load(str(self._path))  # readers keep the old one until they are done
+        shutil.rmtree(old)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.partition("-")[2])
+
+
+def _uuid(id: str) -> str:
+    try:
+        return str(uuid.UUID(id))
+    except ValueError:
+        raise WrongUse(f"point id {id[:60]!r} is not a UUID") from None
+
+
+def _path(field: str) -> str:
+    """A field's name as the engine's JSON path, dots and spaces being part of the name."""
+    if '"' in field:
+        raise WrongUse(f"payload field {field[:60]!r}: a name with quotes can be stored but not searched by")
+    return f'"{field}"'
+
+
+def _condition(condition: wire.Condition) -> engine.Filter:
+    # A Python bool would reach the engine as an integer; numpy's does not.
+    values = [np.bool_(value) if isinstance(value, bool) else value for value in condition.any]
+    path = _path(condition.field)
+    return engine.Filter(should=[engine.FieldCondition(path, match=engine.MatchValue(value)) for value in values])

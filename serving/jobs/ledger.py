@@ -1,0 +1,59 @@
+"""What a job has done: an SQLite file, one transaction per shard, so that a kill at any moment costs one shard at most.
+
+A shard is in the ledger only once its file is in place; an item only once its shard is.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS shards (number INTEGER PRIMARY KEY, vectors INTEGER, indexed INTEGER);
+CREATE TABLE IF NOT EXISTS items (key TEXT PRIMARY KEY, state TEXT, shard INTEGER, reason TEXT) WITHOUT ROWID;
+"""
+
+
+class Ledger:
+    def __init__(self, path: Path):
+        self._db = sqlite3.connect(path)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.executescript(_TABLES)
+
+    def state(self, key: str) -> str | None:
+        """What the item was like when it was done (its size and time, or its digest); None if it is not done."""
+        row = self._db.execute("SELECT state FROM items WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def add(self, shard: int, states: Mapping[str, str], failures: Mapping[str, str], vectors: int) -> None:
+        """A finished shard: key -> state of its items, key -> reason of those that cannot be read."""
+        rows = [(key, state, shard, failures.get(key)) for key, state in states.items()]
+        with self._db:
+            self._db.execute("INSERT INTO shards VALUES (?, ?, 0)", (shard, vectors))
+            self._db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)", rows)
+
+    def next_shard(self) -> int:
+        return int(self._db.execute("SELECT COALESCE(MAX(number), 0) + 1 FROM shards").fetchone()[0])
+
+    def shards(self, *, indexed: bool | None = None) -> list[int]:
+        """Numbers of the shards that hold vectors, of those in the index or not yet."""
+        which = "" if indexed is None else f" AND indexed = {int(indexed)}"
+        rows = self._db.execute(f"SELECT number FROM shards WHERE vectors > 0{which} ORDER BY number")
+        return [row[0] for row in rows]
+
+    def set_indexed(self, shards: Iterable[int], indexed: bool) -> None:
+        with self._db:
+            self._db.executemany("UPDATE shards SET indexed = ? WHERE number = ?", [(indexed, n) for n in shards])
+
+    def counts(self) -> dict[str, int]:
+        """items, failed, vectors."""
+        items, failed = self._db.execute("SELECT COUNT(*), COUNT(reason) FROM items").fetchone()
+        vectors = self._db.execute("SELECT COALESCE(SUM(vectors), 0) FROM shards").fetchone()[0]
+        return {"items": items - failed, "failed": failed, "vectors": vectors}
+
+    def failures(self) -> list[tuple[str, str]]:
+        """(item, reason) of what cannot be read."""
+        return self._db.execute("SELECT key, reason FROM items WHERE reason IS NOT NULL ORDER BY key").fetchall()
+
+    def close(self) -> None:
+        self._db.close()

@@ -1,0 +1,107 @@
+"""The record of a job: a folder that the process at work writes and everyone may read.
+
+    <home>/jobs/<id>/   job.json, lock (held while the job runs), log.txt (of a job that the server started)
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from enfold import wire
+from enfold.errors import EnfoldError
+from serving import lock
+
+_WRITE_SECONDS = 0.5
+_LOG_BYTES = 4000
+
+
+def new(folder: Path, kind: str, command: list[str]) -> wire.Job:
+    """A queued job, written."""
+    job = wire.Job(
+        id=folder.name, kind=kind, state="queued", created=datetime.now(UTC).isoformat(timespec="seconds"), command=command
+    )
+    write(folder, job)
+    return job
+
+
+def read(folder: Path) -> wire.Job:
+    """The job as it stands: running only while its process holds the lock."""
+    job = wire.Job.model_validate_json((folder / "job.json").read_bytes())
+    alive = lock.holder(folder / "lock") is not None
+    if alive:
+        job.state = "running"
+    elif job.state == "running":
+        job.state = "failed"  # it was killed; the same command goes on
+    job.log = _tail(folder / "log.txt")
+    return job
+
+
+def write(folder: Path, job: wire.Job) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f"job.{os.getpid()}.draft"
+    draft.write_text(job.model_dump_json(exclude={"log"}))
+    os.replace(draft, folder / "job.json")
+
+
+class Running:
+    """A job at work: tells how far it is, on the terminal and in its record."""
+
+    def __init__(self, folder: Path, job: wire.Job, bar: Progress):
+        self._folder, self._job, self._bar = folder, job, bar
+        self._task = bar.add_task(job.kind, total=None, rate="")
+        self._started, self._written = time.monotonic(), 0.0
+
+    def tell(self, phase: str, *, done: int = 0, total: int | None = None, **counts: int) -> None:
+        """Items done of how many (None: not known), since the job started."""
+        seconds = time.monotonic() - self._started
+        rate = done / seconds if seconds else 0.0
+        self._bar.update(self._task, description=phase, completed=done, total=total, rate=f"{rate:,.0f}/s")
+        self._job.progress = {"phase": phase, "done": done, "total": total, **counts, "items_per_second": round(rate, 1)}
+        if rate and total is not None:
+            self._job.progress["eta_seconds"] = round((total - done) / rate, 1)
+        if seconds - self._written > _WRITE_SECONDS:
+            self._written = seconds
+            write(self._folder, self._job)
+
+    def end(self, state: str, **facts: Any) -> None:
+        self._job.state = state
+        self._job.progress |= facts
+        write(self._folder, self._job)
+
+
+@contextmanager
+def running(folder: Path, kind: str, command: list[str]) -> Iterator[Running]:
+    """Hold the job's lock and keep its record while the block works. Raises Conflict if the job runs already."""
+    held = lock.hold(folder / "lock", "this job")
+    job = new(folder, kind, command)
+    job.state = "running"
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
+    rate = [TextColumn("{task.fields[rate]}"), TimeRemainingColumn()]
+    with held, Progress(*columns, *rate, console=Console(file=sys.stderr), transient=True) as bar:
+        work = Running(folder, job, bar)
+        work.tell("starting")
+        try:
+            yield work
+        except KeyboardInterrupt:
+            work.end("cancelled")
+            raise
+        except BaseException as error:
+            work.end("failed", error=str(error) if isinstance(error, EnfoldError) else repr(error))
+            raise
+        work.end("done")
+
+
+def _tail(file: Path) -> str:
+    if not file.exists():
+        return ""
+    with file.open("rb") as log:
+        log.seek(max(0, file.stat().st_size - _LOG_BYTES))
+        return log.read().decode(errors="replace")

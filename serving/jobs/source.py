@@ -1,0 +1,130 @@
+"""Where items come from: a folder, one file, or a CSV, Parquet or JSONL manifest.
+
+A manifest has a column `path` (relative to its own folder) or `text`, and may have `id`; every other column becomes
+payload. A folder with a manifest.parquet is read by it, and so is a fetched data set by its name. In any other folder
+the first sub-folder is the label. Decodes nothing.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv, parquet
+from pyarrow import json as jsonl
+
+from enfold import modalities
+from enfold.errors import WrongUse
+
+MANIFESTS = (".csv", ".parquet", ".jsonl")
+_SPLITS = {"train", "val", "test"}
+_OWN = {"id", "path", "text"}  # columns that are no payload
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    key: str  # which item of its source, the same in every run
+    raw: Path | str  # a file, or the text itself
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def state(self) -> str:
+        """Changes when the item does; "missing" while there is no file."""
+        if isinstance(self.raw, str):
+            return hashlib.sha256(self.raw.encode(errors="surrogatepass")).hexdigest()
+        try:
+            facts = self.raw.stat()
+        except OSError:
+            return "missing"
+        return f"{facts.st_size}-{facts.st_mtime_ns}"
+
+
+@dataclass(frozen=True)
+class Source:
+    uri: str
+    count: int
+    items: Callable[[], Iterator[Item]]
+
+
+def open_source(name: str, *, modality: str, data: Path) -> Source:
+    """Items of one modality.
+
+    data   the folder of fetched data sets (`Settings.data`)
+
+    Raises WrongUse for a source without such items.
+    """
+    path = Path(name).expanduser()
+    uri = path.resolve().as_uri()
+    if not path.exists() and (data / name / "manifest.parquet").is_file():
+        path, uri = data / name, f"data:{name}"
+    if path.is_dir():
+        manifest = path / "manifest.parquet"
+        return _table(manifest, uri, modality) if manifest.is_file() else _folder(path, uri, modality)
+    if path.suffix.lower() in MANIFESTS and path.is_file():
+        return _table(path, uri, modality)
+    if path.is_file():
+        return Source(uri, 1, lambda: iter([Item(path.name, path)]))
+    raise WrongUse(
+        f"there is no source '{name}': give a folder, a file, a manifest ({', '.join(MANIFESTS)}), "
+        "or the name of a data set that 'enfold data fetch' has brought"
+    )
+
+
+def _folder(folder: Path, uri: str, modality: str) -> Source:
+    suffixes = modalities.get(modality).media_types
+    found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    files = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    if not files:
+        raise WrongUse(f"{folder} holds no {modality} files ({', '.join(suffixes)})")
+    depth = 1 if {path.parts[0] for path in files} <= _SPLITS else 0
+
+    def items() -> Iterator[Item]:
+        for path in files:
+            fields = {"split": path.parts[0]} if depth else {}
+            if len(path.parts) > depth + 1:
+                fields["label"] = path.parts[depth]
+            yield Item(path.as_posix(), folder / path, fields)
+
+    return Source(uri, len(files), items)
+
+
+def _table(manifest: Path, uri: str, modality: str) -> Source:
+    columns, count, batches = _opened(manifest)
+    wanted = ("text", "path") if modality == "text" else ("path",)
+    content = next((name for name in wanted if name in columns), None)
+    if content is None:
+        raise WrongUse(f"{manifest} has columns {', '.join(columns)}; {modality} items need {' or '.join(wanted)}")
+
+    def items() -> Iterator[Item]:
+        rows = (row for batch in batches() for row in batch.to_pylist())
+        for number, row in enumerate(rows):
+            value = str(row[content] or "")
+            key = str(row.get("id") or (value if content == "path" else f"row {number}"))
+            raw = value if content == "text" else manifest.parent / value
+            yield Item(key, raw, {name: plain for name in row if name not in _OWN and (plain := _plain(row[name])) is not None})
+
+    return Source(uri, count, items)
+
+
+def _opened(manifest: Path) -> tuple[list[str], int, Callable[[], Iterator[pa.RecordBatch]]]:
+    """Column names, number of rows, and what reads them."""
+    try:
+        if manifest.suffix.lower() == ".parquet":
+            file = parquet.ParquetFile(manifest)
+            return file.schema_arrow.names, file.metadata.num_rows, file.iter_batches
+        if manifest.suffix.lower() == ".csv":
+            table = csv.read_csv(manifest, parse_options=csv.ParseOptions(newlines_in_values=True))
+        else:
+            table = jsonl.read_json(manifest)
+    except pa.ArrowInvalid as error:
+        raise WrongUse(f"{manifest} cannot be read as a table: {error}") from None
+    return table.column_names, table.num_rows, lambda: iter(table.to_batches())
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: dates and the like as their text, what is no number as nothing."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool | list | dict) else str(value)

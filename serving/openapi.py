@@ -1,0 +1,63 @@
+"""What /openapi.json says beyond what FastAPI finds by itself: bodies of several kinds, task answers, BentoML's routes."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from enfold import modalities, tasks, wire
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": "what went wrong and what to do", "content": {"application/problem+json": {"schema": ref}}}
+    for ref in [{"$ref": "#/components/schemas/Problem"}]
+    for status in ("4XX", "5XX", 422)
+}
+ARROW = {200: {"description": "Arrow stream", "content": {wire.ARROW: {"schema": {"type": "string"}}}}}
+_BODIES: list[type[BaseModel]] = [wire.EmbedRequest, wire.PredictRequest, wire.AddRequest, wire.Problem]
+_SYSTEM = {
+    "/healthz": "Whether the process lives.",
+    "/readyz": "Whether every model is loaded and passed its check.",
+    "/metrics": "Counts and times for Prometheus.",
+}
+
+
+def body(kind: type[BaseModel], **others: dict[str, Any]) -> dict[str, Any]:
+    """The request body of a route that reads it itself: JSON of `kind`, or another media type."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}} | others
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def form(kind: type[BaseModel]) -> dict[str, Any]:
+    """The same fields as multipart/form-data: an item is a file under its modality's name."""
+    file = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    fields: dict[str, Any] = {name: {"type": "string"} for name in kind.model_fields if name != "items"}
+    return {"multipart/form-data": {"schema": {"type": "object", "properties": fields | dict.fromkeys(modalities.names(), file)}}}
+
+
+def table() -> dict[str, Any]:
+    """An Arrow stream as body."""
+    return {wire.ARROW: {"schema": {"type": "string", "format": "binary"}}}
+
+
+def complete(app: FastAPI) -> None:
+    """Have the app describe everything it answers."""
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _schema(app)
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _schema(app: FastAPI) -> dict[str, Any]:
+    schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    task_types = [kind for name in tasks.names() for kind in (tasks.get(name).Options, tasks.get(name).Answer)]
+    wanted = [(kind, "validation") for kind in [*_BODIES, *task_types]]
+    _, found = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    schema.setdefault("components", {}).setdefault("schemas", {}).update(found["$defs"])
+    for path, summary in _SYSTEM.items():
+        schema["paths"][path] = {"get": {"summary": summary, "responses": {"200": {"description": "yes"}}}}
+    return schema

@@ -1,0 +1,407 @@
+"""The HTTP API: a BentoML service around the routes of docs/http_api.md.
+
+Handlers only translate: requests to calls of models, engine, index and jobs, and answers back. BentoML gives the
+process, /healthz, /readyz and /metrics. Vectors leave as JSON numbers or, in bulk, as Arrow.
+"""
+
+import base64
+import hashlib
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Annotated, Any, TypeVar
+
+import bentoml
+import numpy as np
+import orjson
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from enfold import modalities, settings, wire
+from enfold.errors import EnfoldError, TooLarge, WrongUse
+from enfold.modalities import Modality
+from enfold.model import Model
+from enfold.points import point_id
+from enfold.settings import Settings
+from enfold.space import same_space
+from serving import openapi
+from serving.door import Door, guard
+from serving.engine import Encoded, Engine
+from serving.index import Index, Points, arrow, open_index
+from serving.jobs.queue import Jobs
+from serving.models import Models, describe, entry_for, modality_of
+
+_log = logging.getLogger(__name__)
+B = TypeVar("B", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """What the handlers call."""
+
+    settings: Settings
+    models: Models
+    engine: Engine
+    index: Index
+    jobs: Jobs
+
+
+app = FastAPI(
+    title="enfold",
+    description="From raw items of any kind to a served, searchable embedding space.",
+    version=version("enfold"),
+    docs_url=None,
+    redoc_url=None,
+    responses=openapi.PROBLEMS,
+)
+guard(app)
+openapi.complete(app)
+
+
+@bentoml.service(name="enfold", logging={"access": {"enabled": False}})
+@bentoml.asgi_app(app)
+class Server:
+    def __init__(self) -> None:
+        config = settings.load()
+        index = open_index(config, _address(config))
+        models = Models(config)
+        self.rooms = Rooms(config, models, Engine(config.threads), index, Jobs(config))
+        app.state.settings, app.state.rooms = config, self.rooms
+        threading.Thread(target=_load, args=[models], daemon=True).start()
+
+    async def __is_ready__(self) -> bool:
+        return self.rooms.models.ready
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        self.rooms.jobs.close()
+        self.rooms.engine.close()
+        self.rooms.index.close()
+
+
+Server.add_asgi_middleware(Door, state=app.state)
+
+
+def _address(config: Settings) -> str:
+    """Where processes of this machine reach the server."""
+    host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host
+    return f"http://[{host}]:{config.port}" if ":" in host else f"http://{host}:{config.port}"
+
+
+def _load(models: Models) -> None:
+    try:
+        models.load()
+    except EnfoldError as error:
+        _log.error("not ready: %s", error)
+
+
+async def _rooms(request: Request) -> Rooms:
+    rooms: Rooms = request.app.state.rooms
+    return rooms
+
+
+InRooms = Annotated[Rooms, Depends(_rooms)]
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+@app.post(
+    "/embed",
+    response_model=wire.EmbedResponse,
+    openapi_extra=openapi.body(wire.EmbedRequest, **openapi.form(wire.EmbedRequest)),
+)
+async def embed(request: Request, rooms: InRooms) -> Response:
+    """Vectors of raw items of one modality."""
+    asked = await _read(request, wire.EmbedRequest)
+    model, entry, encoded = await _encode(rooms, asked, asked.items, parts=asked.parts)
+    facts, vectors = model.facts(entry), model.vectors(encoded.outputs, entry)
+    rows = [
+        {"item": owner, "part": part and part.model_dump(), "vector": vector}
+        for owner, part, vector in zip(encoded.owners, encoded.parts, vectors, strict=True)
+    ]
+    answer = {"model": model.bundle.ref, "space": facts.space, "dimensions": facts.dimensions, "vectors": rows}
+    # Through pydantic a vector would be validated number by number on its way out.
+    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+@app.post(
+    "/predict",
+    response_model=wire.PredictResponse,
+    openapi_extra=openapi.body(wire.PredictRequest, **openapi.form(wire.PredictRequest)),
+)
+async def predict(request: Request, rooms: InRooms) -> wire.PredictResponse:
+    """Answers of a task, one per raw item."""
+    asked = await _read(request, wire.PredictRequest)
+    runner = rooms.models.select(asked.model).task(asked.task)
+    options = Model.options(runner, asked.options)
+    model, _, encoded = await _encode(rooms, asked, asked.items)
+    answers = await rooms.engine.run(model.answer, encoded.outputs, runner.name, options)
+    return wire.PredictResponse(
+        model=model.bundle.ref, task=runner.name, answers=[answer.model_dump() for answer in answers]
+    )
+
+
+@app.get("/models")
+def models(rooms: InRooms) -> list[wire.ModelInfo]:
+    """Every loaded bundle."""
+    return [describe(model) for model in rooms.models.all()]
+
+
+@app.get("/models/{name}")
+def model(name: str, rooms: InRooms) -> wire.ModelInfo:
+    """One loaded bundle, by name, name@version or name@alias."""
+    return describe(rooms.models.select(name))
+
+
+@app.get("/limits")
+def limits(rooms: InRooms) -> wire.Limits:
+    """What a request may hold."""
+    found = {
+        entry.modality: model.modalities[name].limits.model_dump()
+        for model in rooms.models.all()
+        for name, entry in model.bundle.manifest.entries.items()
+    }
+    return wire.Limits(
+        max_items=rooms.settings.max_items, max_body_bytes=rooms.settings.max_body_bytes, modalities=found
+    )
+
+
+# --- collections ----------------------------------------------------------------------------------------------------
+
+
+@app.get("/collections")
+def collections(rooms: InRooms) -> list[wire.CollectionInfo]:
+    """Every collection."""
+    return [rooms.index.collection(name).info() for name in rooms.index.names()]
+
+
+@app.post("/collections")
+def create_collection(new: wire.NewCollection, rooms: InRooms) -> wire.CollectionInfo:
+    """A new collection; one that is there with the same space is left as it is."""
+    return rooms.index.create(new).info()
+
+
+@app.get("/collections/{c}")
+def collection(c: str, rooms: InRooms) -> wire.CollectionInfo:
+    """One collection."""
+    return rooms.index.collection(c).info()
+
+
+@app.delete("/collections/{c}", status_code=204)
+def drop_collection(c: str, rooms: InRooms) -> None:
+    """Delete a collection with all its points."""
+    rooms.index.drop(c)
+
+
+@app.post(
+    "/collections/{c}/items",
+    response_model=wire.UpsertResponse,
+    openapi_extra=openapi.body(wire.AddRequest, **openapi.table()),
+)
+async def add_items(c: str, request: Request, rooms: InRooms) -> wire.UpsertResponse:
+    """Add or replace points: an Arrow stream of vectors, or raw items to embed."""
+    kept = await run_in_threadpool(rooms.index.collection, c)
+    if request.headers.get("content-type") == wire.ARROW:
+        body = await request.body()
+        points = await run_in_threadpool(lambda: arrow.to_points(arrow.read_stream(body)))
+    else:
+        points = await _embedded(rooms, kept.info(), await _read(request, wire.AddRequest))
+    return wire.UpsertResponse(collection=c, upserted=await run_in_threadpool(kept.upsert, points))
+
+
+@app.get("/collections/{c}/items", responses=openapi.ARROW)
+def items(c: str, rooms: InRooms) -> StreamingResponse:
+    """Every point with its vector and payload, as Arrow."""
+    kept = rooms.index.collection(c)
+    facts = kept.info()
+    tables = (arrow.to_table(points, facts.model) for points in kept.scroll())
+    stream = arrow.write_stream(tables, arrow.schema(facts.space, facts.dimensions, facts.model))
+    return StreamingResponse(stream, media_type=wire.ARROW)
+
+
+@app.post("/collections/{c}/search")
+async def search(c: str, asked: wire.SearchRequest, rooms: InRooms) -> wire.SearchResponse:
+    """The points nearest to an item, a vector or a point."""
+    started = time.perf_counter()
+    kept = await run_in_threadpool(rooms.index.collection, c)
+    facts = kept.info()
+    near = await _near(rooms, facts, asked)
+    find = partial(kept.query, near, limit=asked.limit, filter=asked.filter, exact=asked.exact)
+    hits = await run_in_threadpool(find)
+    spent = (time.perf_counter() - started) * 1000
+    return wire.SearchResponse(collection=c, model=facts.model, space=facts.space, hits=hits, milliseconds=spent)
+
+
+@app.post("/collections/{c}/delete")
+def delete(c: str, asked: wire.DeleteRequest, rooms: InRooms) -> dict[str, int]:
+    """Erase points by source and by id."""
+    return {"deleted": rooms.index.collection(c).delete(ids=asked.ids, source=asked.source)}
+
+
+@app.get("/collections/{c}/facets")
+def facets(c: str, field: str, rooms: InRooms) -> list[wire.Facet]:
+    """The values of a payload field, most frequent first."""
+    return rooms.index.collection(c).facet(field)
+
+
+@app.get("/collections/{c}/layout", responses=openapi.ARROW)
+def layout(c: str, rooms: InRooms) -> Response:
+    """Where points lie on the map, with their payload, as Arrow."""
+    table = rooms.index.collection(c).layout()
+    return Response(b"".join(arrow.write_stream([table], table.schema)), media_type=wire.ARROW)
+
+
+@app.put(
+    "/collections/{c}/layout",
+    response_model=wire.CollectionInfo,
+    openapi_extra={"requestBody": {"required": True, "content": openapi.table()}},
+)
+async def set_layout(c: str, request: Request, rooms: InRooms) -> wire.CollectionInfo:
+    """Keep positions: an Arrow stream of id, x, y."""
+    body, kept = await request.body(), await run_in_threadpool(rooms.index.collection, c)
+    await run_in_threadpool(lambda: kept.set_layout(arrow.read_stream(body)))
+    return kept.info()
+
+
+@app.get("/collections/{c}/items/{id}/thumbnail", responses={200: {"content": {"image/webp": {}}}})
+def thumbnail(c: str, id: str, rooms: InRooms) -> Response:
+    """The picture of a point."""
+    return Response(rooms.index.collection(c).thumbnail(id), media_type="image/webp")
+
+
+# --- jobs -----------------------------------------------------------------------------------------------------------
+
+
+@app.get("/jobs")
+def jobs(rooms: InRooms) -> list[wire.Job]:
+    """Every job of this home, newest first."""
+    return rooms.jobs.all()
+
+
+@app.post("/jobs", status_code=202)
+def start_job(new: wire.NewJob, rooms: InRooms) -> wire.Job:
+    """Queue a job: `embed` {source, model, to, …} or `layout` {collection}. The same job again goes on where it was."""
+    return rooms.jobs.start(new)
+
+
+@app.get("/jobs/{id}")
+def job(id: str, rooms: InRooms) -> wire.Job:
+    """One job with its progress and the last lines of its log."""
+    return rooms.jobs.get(id)
+
+
+@app.delete("/jobs/{id}", status_code=204)
+def cancel_job(id: str, rooms: InRooms) -> None:
+    """Stop a job; what it has done stays."""
+    rooms.jobs.cancel(id)
+
+
+@app.get("/docs", include_in_schema=False)
+def docs() -> HTMLResponse:
+    """Swagger's page, from the files that BentoML carries."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="enfold",
+        swagger_js_url="/static_content/swagger-ui-bundle.js",
+        swagger_css_url="/static_content/swagger-ui.css",
+        swagger_favicon_url="/static_content/favicon-light-32x32.png",
+    )
+
+
+# --- what several routes share --------------------------------------------------------------------------------------
+
+
+async def _read(request: Request, kind: type[B]) -> B:
+    """The body as `kind`, from JSON or from the fields and files of a form."""
+    try:
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            return kind.model_validate(await _form(request))
+        return kind.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False, include_context=False)) from None
+
+
+async def _form(request: Request) -> dict[str, Any]:
+    """Files under a modality's name are items, in their order; every other field is the request's own."""
+    fields: dict[str, Any] = {}
+    items = []
+    async with request.form() as form:
+        for name, value in form.multi_items():
+            data = value.encode() if isinstance(value, str) else await value.read()
+            if name == "text":
+                items.append({name: data.decode(errors="surrogateescape")})
+            elif name in modalities.names():
+                items.append({name: base64.b64encode(data).decode()})
+            else:
+                fields[name] = orjson.loads(data) if name == "options" else data.decode(errors="replace")
+    return fields | {"items": items}
+
+
+async def _encode(
+    rooms: Rooms, ask: wire.Ask, items: list[Any], *, parts: bool = False
+) -> tuple[Model, str, Encoded]:
+    """The model and entry that a request means, and the encoder's outputs for its items."""
+    most = rooms.settings.max_items
+    if len(items) > most:
+        raise TooLarge(f"{len(items)} items in one request; at most {most}: send them in turns, see GET /limits")
+    model = rooms.models.select(ask.model)
+    if ask.variant != model.variant:
+        model = await rooms.engine.run(rooms.models.variant, model, ask.variant)
+    entry = entry_for(model, ask.entry, items)
+    return model, entry, await rooms.engine.encode(model, entry, items, parts=parts)
+
+
+async def _embedded(rooms: Rooms, facts: wire.CollectionInfo, asked: wire.AddRequest) -> Points:
+    """Raw items as points of a collection."""
+    raw = [new.item for new in asked.items]
+    model, entry, encoded = await _encode(rooms, _filling(rooms, facts, asked, raw), raw)
+    about = {"space": facts.space, "bundle": model.bundle.ref, "run": model.bundle.manifest.lineage.run}
+    ids, payloads, pictures = [], [], {}
+    for new in asked.items:
+        digest, picture = await rooms.engine.run(_seen, model.modalities[entry], new.item)
+        payload = {"source": "api", "item": digest, **new.payload, **about}
+        ids.append(new.id or point_id(str(payload["source"]), str(payload["item"])))
+        payloads.append(payload)
+        pictures[ids[-1]] = picture
+    return Points(ids, model.vectors(encoded.outputs, entry), payloads, model.facts(entry).space, pictures)
+
+
+def _seen(modality: Modality[Any], item: Any) -> tuple[str, bytes]:
+    """Digest and thumbnail of an item."""
+    data = modality.from_json(item)
+    return hashlib.sha256(data).hexdigest(), modality.thumbnail(modality.read(data))
+
+
+async def _near(rooms: Rooms, facts: wire.CollectionInfo, asked: wire.SearchRequest) -> np.ndarray | str:
+    """What a search starts from: a vector [D] of the collection's space, or a point's id."""
+    given = [name for name in ("item", "vector", "id") if getattr(asked, name) is not None]
+    if len(given) != 1:
+        raise WrongUse(f"say what to look for by one of item, vector and id, not by {' and '.join(given) or 'none'}")
+    if asked.id is not None:
+        return asked.id
+    if asked.vector is not None:
+        if asked.space is not None:
+            same_space(asked.space, facts.space, what="the vector", where=f"collection '{facts.name}'")
+        return np.array(asked.vector, np.float32)
+    model, entry, encoded = await _encode(rooms, _filling(rooms, facts, asked, [asked.item]), [asked.item])
+    return model.vectors(encoded.outputs, entry)[0]
+
+
+def _filling(rooms: Rooms, facts: wire.CollectionInfo, ask: wire.Ask, items: list[Any]) -> wire.Ask:
+    """The model that a request names, which must be of the collection's space; else a loaded one that is."""
+    if ask.model is None:
+        model, entry = rooms.models.of_space(facts.space, modality_of(items))
+        return wire.Ask(model=model.bundle.ref, variant=ask.variant, entry=entry)
+    model = rooms.models.select(ask.model)
+    entry = entry_for(model, ask.entry, items)
+    where = f"collection '{facts.name}'"
+    same_space(model.facts(entry).space, facts.space, what=f"what {model.bundle.ref} gives", where=where)
+    return ask

@@ -1,0 +1,130 @@
+"""Tiny real bundles for tests: an image and a text encoder of a few weights, written with onnx alone."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from enfold.bundle import Bundle, Entry, Graph, Lineage, Manifest, new_bundle, open_bundle, seal
+from enfold.modalities import get
+from enfold.runtime import load
+from enfold.space import space_id
+from enfold.store import versions
+
+LABELS = ("red", "green", "blue")
+WORDS = ["[PAD]", "[UNK]", "red", "green", "blue", "a", "cat", "dog", "sat", "ran"]
+_DIM = 8
+
+
+def image_bundle(store: Path, name: str = "tiny", *, seed: int = 0) -> Bundle:
+    """16 px images -> a linear map of 4 x 4 mean colours -> 8 features; head `classify` over three labels."""
+    rng = np.random.default_rng(seed)
+    weight, head = rng.normal(size=(48, _DIM)), rng.normal(size=(_DIM, 3))
+    pool = helper.make_node("AveragePool", ["image"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4])
+    nodes = [pool, helper.make_node("Flatten", ["pooled"], ["flat"])]
+    nodes.append(helper.make_node("MatMul", ["flat", "weight"], ["out_embedding"]))
+    graphs = {
+        "encode_image": _graph(nodes, {"image": (TensorProto.FLOAT, ["B", 3, 16, 16])}, _DIM, {"weight": weight}),
+        "head_classify": _graph(
+            [helper.make_node("MatMul", ["embedding", "head"], ["out_classify"])],
+            {"embedding": (TensorProto.FLOAT, ["B", _DIM])},
+            3,
+            {"head": head},
+        ),
+    }
+    preprocess = get("image").Preprocess(size=16)
+    pixels = rng.integers(0, 255, (4, 16, 16, 3), np.uint8)
+    modality = get("image")(preprocess)
+    golden = modality.collate([modality.prepare(image)[0] for image in pixels])
+    tasks = {"classify": {"labels": LABELS, "head": "head_classify", "temperature": 1.0}}
+    entry = _entry("image", preprocess.model_dump(mode="json"), {"weight": weight})
+    return _write(store, name, entry, graphs, golden, tasks)
+
+
+def text_bundle(store: Path, name: str = "words", *, seed: int = 0) -> Bundle:
+    """Words -> a mean of word vectors, padding left out -> 8 features."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    table = np.random.default_rng(seed).normal(size=(len(WORDS), _DIM))
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["table", "input_ids"], ["tokens"]),
+        node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["mask", "last"], ["wide"]),
+        node("Mul", ["tokens", "wide"], ["real"]),
+        node("ReduceSum", ["real", "one"], ["total"], keepdims=0),
+        node("ReduceSum", ["mask", "one"], ["count"], keepdims=1),
+        node("Div", ["total", "count"], ["out_embedding"]),
+    ]
+    ids = {name: (TensorProto.INT64, ["B", "T"]) for name in ("input_ids", "attention_mask")}
+    constants = {"table": table, "last": np.array([2]), "one": np.array([1])}
+    graphs = {"encode_text": _graph(nodes, ids, _DIM, constants)}
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    preprocess = {"tokenizer": "resources/tokenizer.json", "max_tokens": 8, "overlap_tokens": 2}
+    golden = {"input_ids": np.array([[2, 6], [3, 7]]), "attention_mask": np.ones((2, 2), np.int64)}
+    entry = _entry("text", preprocess, {"table": table})
+    return _write(store, name, entry, graphs, golden, {}, {"resources/tokenizer.json": tokenizer.to_str()})
+
+
+def _entry(modality: str, preprocess: dict[str, Any], weights: dict[str, np.ndarray]) -> Entry:
+    space = space_id(weights, preprocess=preprocess, pooling="mean", normalize=True, dimensions=_DIM)
+    return Entry(
+        modality=modality,
+        graph=f"encode_{modality}",
+        space=space,
+        dimensions=_DIM,
+        pooling="mean",
+        normalize=True,
+        preprocess=preprocess,
+    )
+
+
+def _graph(nodes: list[Any], inputs: dict[str, Any], width: int, constants: dict[str, np.ndarray]) -> onnx.ModelProto:
+    floats = {key: value.astype(np.float32) if value.dtype == np.float64 else value for key, value in constants.items()}
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(name, *facts) for name, facts in inputs.items()],
+        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, ["B", width])],
+        [numpy_helper.from_array(value, key) for key, value in floats.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def _write(
+    store: Path, name: str, entry: Entry, graphs: Any, golden: Any, tasks: Any, resources: dict[str, str] | None = None
+) -> Bundle:
+    version = max(versions(store, name), default=0) + 1
+    with new_bundle(store, name) as draft:
+        (draft / "graphs").mkdir()
+        records = {}
+        for graph_name, model in graphs.items():
+            onnx.save(model, draft / "graphs" / f"{graph_name}.onnx")
+            records[graph_name] = Graph(
+                role="head" if graph_name.startswith("head") else "encode",
+                files={"fp32": f"graphs/{graph_name}.onnx"},
+                inputs=tuple(node.name for node in model.graph.input),
+                outputs=tuple(node.name for node in model.graph.output),
+            )
+        for path, text in (resources or {}).items():
+            (draft / path).parent.mkdir(exist_ok=True)
+            (draft / path).write_text(text)
+        found = load("onnxruntime", draft / "graphs" / f"{entry.graph}.onnx", threads=1).run(golden)
+        inputs = {f"{entry.modality}/in/{key}": value for key, value in golden.items()}
+        np.savez(draft / "golden.npz", **inputs, **{f"{entry.modality}/fp32/out_embedding": found["out_embedding"]})
+        manifest = Manifest(
+            name=name,
+            version=version,
+            created=datetime.now(UTC),
+            entries={entry.modality: entry},
+            graphs=records,
+            tasks=tasks,
+            licence="Apache-2.0",
+            lineage=Lineage(source="made by a test"),
+        )
+        seal(draft, manifest)
+    return open_bundle(store / name / str(version))

@@ -1,0 +1,49 @@
+"""A recipe resolves once; whatever is wrong with it is told in one sentence."""
+
+import pytest
+
+from enfold.errors import UnknownName, WrongUse
+from training import recipe
+
+
+@pytest.mark.parametrize("slug", recipe.names())
+@pytest.mark.parametrize("smoke", [False, True])
+def test_every_recipe_resolves_in_both_sizes(slug, smoke):
+    assert recipe.load(slug, smoke=smoke).slug == slug
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("data.sauce=x", "unknown key 'data.sauce'. Known: source, train_items"),
+        ("encoder.nam=vit", "unknown key 'encoder.nam'. Known: config, name"),
+        ("preprocess.sice=3", "unknown key 'sice'"),
+        ("stage.pretrain.lr=3", "Known: config, method, name, needs, train, verb"),
+        ("stage.evaluate.needs=['nothing']", "needs 'nothing'"),
+        ("preprocess.size=0", "'size' is 0"),
+        ("seed", "write it as key=value"),
+    ],
+)
+def test_a_wrong_value_names_itself_and_the_known(override, sentence):
+    with pytest.raises(WrongUse, match="") as refused:
+        recipe.load("gmml", overrides=[override])
+    assert sentence in str(refused.value)
+
+
+def test_unknown_recipes_and_stages_list_the_known():
+    with pytest.raises(UnknownName, match="Known: .*gmml"):
+        recipe.load("gmm")
+    with pytest.raises(UnknownName, match="Did you mean 'pretrain'"):
+        recipe.load("gmml", overrides=["stage.pretran.method=x"])
+
+
+def test_overrides_reach_named_stages():
+    resolved = recipe.load("gmml", overrides=["stage.pretrain.train.steps=7", "data.source=my photos"])
+    assert resolved.stage[0].train["steps"] == 7
+    assert resolved.data.source == "my photos"
+
+
+def test_a_file_that_is_not_toml_is_refused(tmp_path):
+    (tmp_path / "mine.toml").write_text("slug = ")
+    with pytest.raises(WrongUse, match="not TOML"):
+        recipe.load(str(tmp_path / "mine.toml"))

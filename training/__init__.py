@@ -1,0 +1,1 @@
+"""From recipes to encoders: data, views, encoders, methods, adaptation, evaluation, and runs that tell their story."""

@@ -1,0 +1,45 @@
+"""The 96 published methods: facts from catalogue.toml, state from the recipes, claims from docs/results."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enfold.errors import UnknownName
+from training import recipe
+
+_FACTS = Path(__file__).parent / "catalogue.toml"
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+
+
+def entries() -> list[dict[str, Any]]:
+    """One record per method: facts, state (working or missing), claim."""
+    facts = tomllib.loads(_FACTS.read_text())
+    made = set(recipe.names())
+    return [
+        {"slug": slug, **row, "state": "working" if slug in made else "missing", "claim": claim(slug)}
+        for slug, row in facts.items()
+    ]
+
+
+def claim(slug: str) -> dict[str, Any] | None:
+    """What `enfold reproduce` found: verdict, value, interval, seeds, threshold; None if it has not run."""
+    file = RESULTS / f"{slug}.json"
+    if not file.exists():
+        return None
+    result = json.loads(file.read_bytes())
+    return {key: result[key] for key in ("verdict", "value", "interval", "seeds", "threshold")}
+
+
+def methods(slug: Annotated[str | None, typer.Argument(help="one method, with its whole result")] = None) -> Any:
+    """The catalogue: every method with its state and claim."""
+    rows = entries()
+    if slug is None:
+        return rows
+    found = next((row for row in rows if row["slug"] == slug), None)
+    if found is None:
+        raise UnknownName.among("method", slug, [row["slug"] for row in rows])
+    file = RESULTS / f"{slug}.json"
+    return found | ({"result": json.loads(file.read_bytes())} if file.exists() else {})

@@ -1,0 +1,132 @@
+"""Claims: what a paper promises, run small and published whatever comes out.
+
+`enfold reproduce SLUG` runs every arm of the recipe's claim on every seed, each in a run of its own, and alone writes
+docs/results/<slug>.json. Arms run side by side, one thread each: small models use cores better that way.
+"""
+
+import json
+import os
+import subprocess
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from scipy.stats import t as student
+
+from enfold import settings
+from enfold.errors import WrongUse
+from enfold.settings import Settings
+from training import catalogue
+from training.commands import Overrides
+from training.recipe import Arm, Claim, Recipe, load
+
+CONFIDENCE = 0.90
+
+
+def reproduce(
+    slug: Annotated[str, typer.Argument(help="a method with a claim")],
+    smoke: Annotated[bool, typer.Option("--smoke", help="seconds; nothing is published")] = False,
+    set: Overrides = None,
+) -> dict[str, Any]:
+    """Run a method's claim on all its seeds and write docs/results/<slug>.json."""
+    recipe = load(slug, smoke=smoke, overrides=set or ())
+    if recipe.claim is None:
+        raise WrongUse(f"recipe '{slug}' states no claim")
+    started = time.monotonic()
+    runs = run_arms(recipe, recipe.claim, settings.load())
+    result = {"slug": slug, **verdict(recipe.claim, runs), **circumstances(time.monotonic() - started)}
+    if not (smoke or set):  # a claim at another size is another claim
+        catalogue.RESULTS.mkdir(parents=True, exist_ok=True)
+        (catalogue.RESULTS / f"{slug}.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def run_arms(recipe: Recipe, claim: Claim, settings: Settings) -> dict[str, dict[int, dict[str, Any]]]:
+    """Every arm on every seed: {arm: {seed: {value, figures, seconds, test_items, tried_lr}}}."""
+    jobs = [(arm, seed) for arm in claim.arms for seed in arm.seeds or claim.seeds]
+    runs: dict[str, dict[int, dict[str, Any]]] = {arm.name: {} for arm in claim.arms}
+    pool = ProcessPoolExecutor(settings.threads, mp_context=get_context("spawn"))
+    with pool, Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(f"claim of {recipe.slug}", total=len(jobs))
+        pending = {pool.submit(run_arm, recipe, arm, seed, settings): (arm, seed) for arm, seed in jobs}
+        try:
+            for future in as_completed(pending):
+                arm, seed = pending[future]
+                runs[arm.name][seed] = future.result()
+                progress.advance(bar)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {name: dict(sorted(found.items())) for name, found in runs.items()}
+
+
+def run_arm(recipe: Recipe, arm: Arm, seed: int, settings: Settings) -> dict[str, Any]:
+    """One arm on one seed, in a run that is found again if it was interrupted."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    from training.run import Run
+
+    assert recipe.claim is not None
+    data = recipe.claim.data or recipe.data
+    alone = recipe.model_copy(update={"stage": arm.stage, "seed": seed, "data": data, "claim": None})
+    run = Run(alone, settings.model_copy(update={"threads": 1}))
+    stages = run.carry_out()["stages"]
+    stage, _, figure = arm.metric.partition(".")
+    return {
+        "value": stages[stage]["figures"][figure],
+        "seconds": round(sum(record["seconds"] for record in stages.values()), 1),
+        "figures": {name: record["figures"] for name, record in stages.items()},
+        "test_items": len(run.dataset.split("test")),
+        "tried_lr": [list(getattr(stage, "tried_lr", ())) for stage in arm.stage],
+        "run": run.id,
+    }
+
+
+def verdict(claim: Claim, runs: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any]:
+    """The paired difference over seeds with its interval, held against the threshold."""
+    gaps = [runs[claim.arm][seed]["value"] - runs[claim.baseline][seed]["value"] for seed in claim.seeds]
+    low, high = interval(gaps)
+    word = "holds" if low >= claim.threshold else "fails" if high < claim.threshold else "undecided"
+    return {
+        "claim": claim.sentence,
+        "verdict": word,
+        "value": round(float(np.mean(gaps)), 4),
+        "interval": [round(low, 4), round(high, 4)],
+        "confidence": CONFIDENCE,
+        "threshold": claim.threshold,
+        "seeds": list(claim.seeds),
+        "test_items": next(iter(runs[claim.arm].values()))["test_items"],
+        "arms": {
+            name: {
+                "mean": round(float(np.mean([run["value"] for run in found.values()])), 4),
+                "seeds": {str(seed): run for seed, run in found.items()},
+            }
+            for name, found in runs.items()
+        },
+    }
+
+
+def interval(gaps: list[float]) -> tuple[float, float]:
+    """Student's two-sided interval of the mean of paired differences."""
+    mean, spread = float(np.mean(gaps)), float(np.std(gaps, ddof=1) / np.sqrt(len(gaps)))
+    reach = float(student.ppf((1 + CONFIDENCE) / 2, len(gaps) - 1)) * spread
+    return mean - reach, mean + reach
+
+
+def circumstances(seconds: float) -> dict[str, Any]:
+    """When, where and on which commit."""
+    from training.run import machine
+
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    return {
+        "seconds": round(seconds),
+        "machine": machine(threads=1),
+        "commit": git.stdout.strip() or None,
+        "date": datetime.now(UTC).date().isoformat(),
+    }

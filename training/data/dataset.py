@@ -1,0 +1,101 @@
+"""A data set: records that say where each item lies, what it is called and which split it belongs to.
+
+Knows nothing of where the list came from and decodes nothing itself: `read` hands an item to its modality.
+"""
+# N items
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from enfold.errors import BadItem, UnknownName
+from enfold.modalities import Modality
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One item: a file at `path`, or the inline text `value`."""
+
+    id: str
+    path: Path | None
+    value: str | None
+    label: str | None
+    group: str  # items of one group show the same thing and share a split
+    split: str
+    payload: Mapping[str, str | int | float] = field(default_factory=dict)
+
+    def read(self, modality: Modality[Any]) -> Any:
+        """The decoded item. Raises BadItem or TooLarge."""
+        try:
+            return modality.read(self.path if self.value is None else self.value)
+        except OSError as error:
+            raise BadItem(f"the file cannot be read ({error.strerror or error})") from None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records of one modality. A part of a data set keeps its classes, so that labels mean the same in every part."""
+
+    name: str
+    modality: str
+    records: tuple[Record, ...]
+    licence: str
+    fingerprint: str
+    classes: tuple[str, ...]  # sorted
+    skipped: tuple[tuple[str, str], ...] = ()  # (item, reason) of what was found but cannot be used
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def labels(self) -> np.ndarray:
+        """int64 [N], positions in `classes`; -1 where an item has no label."""
+        return self._labels.copy()
+
+    def read(self, i: int, modality: Modality[Any]) -> Any:
+        """Item i, decoded. Raises BadItem or TooLarge, naming the item."""
+        try:
+            return self.records[i].read(modality)
+        except BadItem as error:
+            raise type(error)(f"{self.records[i].id}: {error}") from None
+
+    def split(self, name: str) -> "Dataset":
+        """The items of "train", "val" or "test"; there may be none."""
+        if name not in SPLITS:
+            raise UnknownName.among("split", name, SPLITS)
+        return self.subset([i for i, record in enumerate(self.records) if record.split == name])
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "Dataset":
+        """The items at `indices`, in that order."""
+        records = tuple(self.records[int(i)] for i in indices)
+        return replace(
+            self, records=records, fingerprint=digest([self.fingerprint, *(record.id for record in records)])
+        )
+
+    def shortened(self, train_items: int | None) -> "Dataset":
+        """With at most so many training items, chosen by the hash of their ids; val and test stay whole."""
+        train = [i for i, record in enumerate(self.records) if record.split == "train"]
+        if train_items is None or len(train) <= train_items:
+            return self
+        left_out = set(sorted(train, key=lambda i: digest([self.records[i].id]))[train_items:])
+        return self.subset([i for i in range(len(self)) if i not in left_out])
+
+    @cached_property
+    def _labels(self) -> np.ndarray:
+        position = {name: i for i, name in enumerate(self.classes)}
+        return np.array([-1 if r.label is None else position[r.label] for r in self.records], np.int64)
+
+
+def digest(fields: Iterable[str | None]) -> str:
+    """sha256 of a sequence of strings; None differs from the empty string."""
+    total = hashlib.sha256()
+    for text in fields:
+        data = b"" if text is None else text.encode("utf-8", "surrogatepass")
+        total.update(b"%d\0" % (-1 if text is None else len(data)) + data)
+    return total.hexdigest()

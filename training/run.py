@@ -1,0 +1,123 @@
+"""A run: one resolved recipe carried out, in a folder that tells its whole story.
+
+    <run id>/
+      run.json             state, stages with figures and seconds, lineage, machine
+      recipe.json          the resolved recipe
+      stages/<name>/       what each stage made: encoder, head, curves, checkpoints, figures.json
+
+The id is the digest of recipe and data, so the same command finds the same run and goes on where it stopped; a stage
+whose fingerprint is already there is skipped.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from enfold.errors import WrongUse
+from enfold.modalities import Modality
+from enfold.settings import Settings
+from training.data.dataset import Dataset
+from training.data.sources import open_dataset
+from training.recipe import Recipe, Stage, digest
+
+Report = Callable[[str, dict[str, Any]], None]  # (stage name, its record) as each stage ends
+
+
+class Run:
+    """The folder of one run and what its stages share: data, modality, seed, threads."""
+
+    def __init__(self, recipe: Recipe, settings: Settings, *, folder: Path | None = None):
+        self.recipe, self.settings, self.seed = recipe, settings, recipe.seed
+        self.threads = settings.threads
+        self.modality: Modality[Any] = recipe.modality_of()
+        self.id = f"{recipe.slug}-{digest(recipe.model_dump(mode='json'), self.dataset.fingerprint)[:8]}"
+        self.path = folder or settings.runs / self.id
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        data = open_dataset(self.recipe.data.source, data=self.settings.data)
+        if data.modality != self.recipe.modality:
+            raise WrongUse(
+                f"recipe '{self.recipe.slug}' takes {self.recipe.modality} items; "
+                f"data set '{data.name}' holds {data.modality} items"
+            )
+        return data.shortened(self.recipe.data.train_items)
+
+    def folder(self, stage: str) -> Path:
+        return self.path / "stages" / stage
+
+    def encoder_folder(self, stage: Stage) -> Path | None:
+        """Where the encoder that this stage works on was written: the last needed stage that made one."""
+        made = [self.folder(name) for name in stage.needs if (self.folder(name) / "encoder.json").exists()]
+        return made[-1] if made else None
+
+    def carry_out(self, report: Report = lambda name, record: None) -> dict[str, Any]:
+        """Every stage in order; returns the story, which run.json holds too."""
+        from training.stages import VERBS
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write(self.path / "recipe.json", self.recipe.model_dump(mode="json"))
+        prints: dict[str, str] = {}
+        story = self._story()
+        for stage in self.recipe.stage:
+            prints[stage.name] = self._fingerprint(stage, prints)
+            done = self.folder(stage.name) / "done.json"
+            record = json.loads(done.read_bytes()) if done.exists() else {}
+            if record.get("fingerprint") != prints[stage.name]:
+                started = time.monotonic()
+                story["stages"][stage.name] = {"state": "running"}
+                _write(self.path / "run.json", story)
+                self.folder(stage.name).mkdir(parents=True, exist_ok=True)
+                figures = VERBS[stage.verb](stage, self)
+                seconds = round(time.monotonic() - started, 1)
+                record = {"fingerprint": prints[stage.name], "seconds": seconds, "figures": figures}
+                _write(done, record)
+            story["stages"][stage.name] = {"state": "done", **record}
+            _write(self.path / "run.json", story)
+            report(stage.name, record)
+        story["state"] = "done"
+        _write(self.path / "run.json", story)
+        return story
+
+    def _fingerprint(self, stage: Stage, before: dict[str, str]) -> str:
+        shared = {"data": self.dataset.fingerprint, "preprocess": self.recipe.preprocess, "seed": self.seed}
+        needed = {name: before[name] for name in stage.needs}
+        return digest(stage.model_dump(mode="json"), self.recipe.encoder.model_dump(mode="json"), shared, needed)
+
+    def _story(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "recipe": self.recipe.slug,
+            "recipe_digest": digest(self.recipe.model_dump(mode="json")),
+            "data": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint, "items": len(self.dataset)},
+            "seed": self.seed,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(self.threads),
+            "state": "running",
+            "stages": {},
+        }
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What a figure was measured on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "enfold": version("enfold"),
+    }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(content, indent=1, default=str))
+    os.replace(draft, path)

@@ -1,0 +1,107 @@
+"""What each verb of a recipe does: one function each, from a stage and its run to figures."""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from training import methods
+from training.adaptation import fine_tune, linear
+from training.encoders import Encoder, build
+from training.encoders.files import load_encoder, save_encoder
+from training.evaluation import Subject
+from training.loop import fit, load_method, train_config
+from training.methods import Item
+from training.probes import LiveProbe
+from training.recipe import Adapt, Evaluate, Export, Pretrain
+from training.run import Run
+
+PROBE_ITEMS = 1000  # of each split: enough for a live accuracy within about 3 points
+
+
+def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
+    torch.manual_seed(run.seed)
+    method = methods.get(stage.method).build(fresh_encoder(run), stage.config, run.modality.preprocess)
+    folder = run.folder(stage.name)
+    probe = live_probe(run)
+    items = Items(run, "train")
+    figures = fit(method, items, train_config(stage.train), folder, seed=run.seed, probe=probe, threads=run.threads)
+    load_method(method, folder)
+    save(method.encoder, run, stage.name)
+    return figures
+
+
+def adapt(stage: Adapt, run: Run) -> dict[str, Any]:
+    encoder = load_or_fresh(stage, run)
+    if stage.adaptation == "fine_tune":
+        folder = run.folder(stage.name)
+        tuner = fine_tune.FineTune(encoder, len(run.dataset.classes), run.modality.preprocess)
+        settings = train_config(stage.train)
+        trained = fit(tuner, Items(run, "train"), settings, folder, seed=run.seed, probe=None, threads=run.threads)
+        load_method(tuner, folder)
+        save(tuner.encoder, run, stage.name)
+        return trained | fine_tune.judge(tuner, Subject(tuner.encoder, run))
+    return linear.fit_head(Subject(encoder, run), run.folder(stage.name))
+
+
+def evaluate(stage: Evaluate, run: Run) -> dict[str, Any]:
+    subject = Subject(load_or_fresh(stage, run), run)
+    figures: dict[str, Any] = {}
+    for name in stage.evaluations:
+        found = import_module(f"training.evaluation.{name}").evaluate(subject)
+        figures |= {f"{name}_{key}" if key != name else key: value for key, value in found.items()}
+    return figures
+
+
+def export(stage: Export, run: Run) -> dict[str, Any]:
+    # By name: the gate lives in a room above this one.
+    report: dict[str, Any] = import_module("export.commands").export_stage(run.path, stage.bundle, stage.needs)
+    return report
+
+
+VERBS: dict[str, Callable[[Any, Run], dict[str, Any]]] = {
+    "pretrain": pretrain,
+    "adapt": adapt,
+    "evaluate": evaluate,
+    "export": export,
+}
+
+
+class Items(Sequence[Item]):
+    """The decoded items of one split with their label numbers, read when asked for."""
+
+    def __init__(self, run: Run, split: str):
+        self._data = run.dataset.split(split)
+        self._modality, self._labels = run.modality, self._data.labels()
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: Any) -> Any:
+        return Item(self._data.read(index, self._modality), int(self._labels[index]), index)
+
+
+def fresh_encoder(run: Run) -> Encoder:
+    torch.manual_seed(run.seed)
+    return build(run.recipe.encoder.name, run.recipe.encoder.config, run.modality.preprocess.size)
+
+
+def load_or_fresh(stage: Any, run: Run) -> Encoder:
+    """The needed stage's encoder; without one, random weights: the baseline of every comparison."""
+    folder = run.encoder_folder(stage)
+    return load_encoder(folder) if folder else fresh_encoder(run).eval()
+
+
+def save(encoder: Encoder, run: Run, stage: str) -> None:
+    facts = run.recipe.encoder
+    save_encoder(encoder, run.folder(stage), name=facts.name, config=facts.config, size=run.modality.preprocess.size)
+
+
+def live_probe(run: Run) -> LiveProbe | None:
+    """kNN on a part of train and validation while training; needs labels in both."""
+    subject = Subject(None, run)
+    if len(run.dataset.classes) < 2 or not len(run.dataset.split("val")):
+        return None
+    train, val = subject.prepared("train", PROBE_ITEMS), subject.prepared("val", PROBE_ITEMS)
+    return LiveProbe(train, subject.labels("train")[:PROBE_ITEMS], val, subject.labels("val")[:PROBE_ITEMS])
