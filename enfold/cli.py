@@ -12,6 +12,9 @@ from enfold.errors import EnfoldError, MissingExtra, UnknownName, WrongUse
 
 # name: (room.module:function, one-line help)
 COMMANDS = {
+    "data list": ("training.data.commands:list_data", "Built-in data sets."),
+    "data fetch": ("training.data.commands:fetch_data", "Download and build a built-in data set."),
+    "data show": ("training.data.commands:show_data", "Counts and a contact sheet of a data set."),
     "methods": ("training.catalogue:methods", "The catalogue: 96 methods, their state and claims."),
     "run": ("training.commands:run", "Run every stage of a recipe; finished stages are skipped."),
     "reproduce": ("training.claims:reproduce", "Run a method's claim and write docs/results."),

@@ -8,6 +8,7 @@ EnfoldError
 ├── SpaceMismatch       409  vectors of two spaces would meet
 ├── BundleInvalid       422  a bundle that must not be loaded
 ├── GateRefused         422  an export that must not be published
+├── Diverged            422  a training whose loss is no number any more
 ├── Conflict            409  something is in the way (a name, a port, a lock)
 ├── Unauthorized        401  no key, or a key without the scope
 ├── MissingExtra        501  an optional dependency is not installed
@@ -67,6 +68,10 @@ class BundleInvalid(EnfoldError):
 
 class GateRefused(EnfoldError):
     code, status = "gate_refused", 422
+
+
+class Diverged(EnfoldError):
+    code, status = "diverged", 422
 
 
 class Conflict(EnfoldError):

@@ -27,7 +27,7 @@ else:
         Discriminator(
             _modality_of,
             custom_error_type="not_an_item",
-            custom_error_message=f"an item is an object whose one field is its modality: {' or '.join(modalities.names())}",
+            custom_error_message=f"an item is an object of one field, its modality: {' or '.join(modalities.names())}",
         ),
     ]
 

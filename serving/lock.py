@@ -3,21 +3,22 @@
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any, TextIO
 
 from enfold.errors import Conflict
+
+_TRIES, _TRY_SECONDS = 10, 0.02  # whoever asks for the holder has the lock for a moment
 
 
 def hold(path: Path, what: str, **facts: Any) -> TextIO:
     """Take the lock until the returned file is closed. Raises Conflict naming its holder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not any(_taken(file) for _ in range(_TRIES)):
         file.close()
-        raise Conflict(f"{what} is in use by {_named(_facts(path))}: wait for it or stop it") from None
+        raise Conflict(f"{what} is in use by {_named(_facts(path))}: wait for it or stop it")
     file.truncate(0)
     file.write(json.dumps({"pid": os.getpid(), **facts}))
     file.flush()
@@ -34,6 +35,15 @@ def holder(path: Path) -> dict[str, Any] | None:
     except BlockingIOError:
         return _facts(path)
     return None
+
+
+def _taken(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(_TRY_SECONDS)
+        return False
+    return True
 
 
 def _facts(path: Path) -> dict[str, Any]:

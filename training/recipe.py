@@ -25,12 +25,13 @@ class _Table(BaseModel):
 
 class Data(_Table):
     source: str  # built-in name, folder, or CSV/Parquet/JSONL manifest
-    train_items: int | None = Field(None, ge=1)  # only the first so many of the training split
+    train_items: int | None = Field(None, ge=1)  # at most so many of the training split
 
 
 class Encoder(_Table):
     name: str
     config: dict[str, Any] = {}
+    pretrained: str | None = None  # timm's name of published weights, or a .safetensors file
 
 
 class _Stage(_Table):

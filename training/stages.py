@@ -10,8 +10,9 @@ from training import methods
 from training.adaptation import fine_tune, linear
 from training.encoders import Encoder, build
 from training.encoders.files import load_encoder, save_encoder
+from training.encoders.pretrained import load_pretrained
 from training.evaluation import Subject
-from training.loop import fit, load_method, train_config
+from training.loop import fit, train_config
 from training.methods import Item
 from training.probes import LiveProbe
 from training.recipe import Adapt, Evaluate, Export, Pretrain
@@ -27,7 +28,6 @@ def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
     probe = live_probe(run)
     items = Items(run, "train")
     figures = fit(method, items, train_config(stage.train), folder, seed=run.seed, probe=probe, threads=run.threads)
-    load_method(method, folder)
     save(method.encoder, run, stage.name)
     return figures
 
@@ -39,7 +39,6 @@ def adapt(stage: Adapt, run: Run) -> dict[str, Any]:
         tuner = fine_tune.FineTune(encoder, len(run.dataset.classes), run.modality.preprocess)
         settings = train_config(stage.train)
         trained = fit(tuner, Items(run, "train"), settings, folder, seed=run.seed, probe=None, threads=run.threads)
-        load_method(tuner, folder)
         save(tuner.encoder, run, stage.name)
         return trained | fine_tune.judge(tuner, Subject(tuner.encoder, run))
     return linear.fit_head(Subject(encoder, run), run.folder(stage.name))
@@ -83,8 +82,12 @@ class Items(Sequence[Item]):
 
 
 def fresh_encoder(run: Run) -> Encoder:
+    facts = run.recipe.encoder
     torch.manual_seed(run.seed)
-    return build(run.recipe.encoder.name, run.recipe.encoder.config, run.modality.preprocess.size)
+    encoder = build(facts.name, facts.config, run.modality.preprocess.size)
+    if facts.pretrained:
+        load_pretrained(encoder, facts.pretrained)
+    return encoder
 
 
 def load_or_fresh(stage: Any, run: Run) -> Encoder:

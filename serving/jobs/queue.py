@@ -3,20 +3,18 @@
 The same job has the same id whoever starts it, so starting it again goes on where it was.
 """
 
-import os
-import signal
 import subprocess
 import sys
 import threading
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from enfold import wire
 from enfold.errors import Conflict, UnknownName, WrongUse
 from enfold.settings import Settings
+from serving import lock
 from serving.jobs import record
 from serving.jobs.embed import Embedding
 from serving.jobs.layout import Layout
@@ -31,32 +29,35 @@ class Jobs:
         self._waiting: deque[str] = deque()  # ids
         self._child: subprocess.Popen[bytes] | None = None
         self._at_work: str | None = None
+        self._cancelled: set[str] = set()
         self._turn = threading.Condition()
         self._closed = False
-        threading.Thread(target=self._work, daemon=True).start()
+        left = [job.id for job in reversed(self.all()) if job.state == "queued"]  # by a server that was stopped
+        self._waiting.extend(left)
+        self._worker = threading.Thread(target=self._work, daemon=True)
+        self._worker.start()
 
     def all(self) -> list[wire.Job]:
         """Newest first."""
-        jobs = [self._read(file.parent) for file in self._settings.jobs.glob("*/job.json")]
+        jobs = [record.read(file.parent) for file in self._settings.jobs.glob("*/job.json")]
         return sorted(jobs, key=lambda job: job.created, reverse=True)
 
     def get(self, id: str) -> wire.Job:
         known = {file.parent.name: file.parent for file in self._settings.jobs.glob("*/job.json")}
         if id not in known:
             raise UnknownName(f"there is no job '{id[:60]}': GET /jobs lists them")
-        return self._read(known[id])
+        return record.read(known[id])
 
     def start(self, new: wire.NewJob) -> wire.Job:
         """Queue it. Raises WrongUse for arguments that make no sense, Conflict if it is waiting or running."""
-        if new.kind not in KINDS:
-            raise UnknownName.among("job kind", new.kind, KINDS)
         wanted = _checked(new)
         folder = self._settings.jobs / wanted.id(self._settings)
+        id = folder.name
         with self._turn:
-            if folder.name in self._waiting or (folder / "job.json").exists() and record.read(folder).state == "running":
-                raise Conflict(f"job {folder.name} is already at work: GET /jobs/{folder.name} shows how far it is")
+            if id in self._waiting or id == self._at_work or lock.holder(folder / "lock") is not None:
+                raise Conflict(f"job {id} is already at work: GET /jobs/{id} shows how far it is")
             job = record.new(folder, new.kind, ["enfold", *wanted.words()])
-            self._waiting.append(folder.name)
+            self._waiting.append(id)
             self._turn.notify()
         return job
 
@@ -66,29 +67,70 @@ class Jobs:
         with self._turn:
             if id in self._waiting:
                 self._waiting.remove(id)
+                _mark(self._settings.jobs / id, "cancelled")
+            elif id == self._at_work and self._child is not None:
+                self._cancelled.add(id)
+                self._child.terminate()
             elif job.state == "running":
-                self._stop(id)
-            else:
-                return
-        record.write(self._settings.jobs / id, job.model_copy(update={"state": "cancelled"}))
+                raise Conflict(f"job {id} was not started by this server: press Ctrl-C where it runs")
 
     def close(self) -> None:
-        """Stop the running job; those that wait stay unstarted."""
+        """Stop the running job, so that it can be started again; those that wait are left to the next server."""
         with self._turn:
             self._closed = True
             self._turn.notify()
             if self._child is not None:
                 self._child.terminate()
+        self._worker.join(_STOP_SECONDS)
 
     def _work(self) -> None:
-        while True:
+        while (child := self._next()) is not None:
+            child.wait()
             with self._turn:
-                self._turn.wait_for(lambda: self._waiting or self._closed)
-                if self._closed:
-                    return
-                id = self._waiting.popleft()
-                self._child = self._spawn(self._settings.jobs / id)
-                self._at_work = id
-            self._child.wait()
-            ...
-'''
+                self._settle()
+
+    def _next(self) -> "subprocess.Popen[bytes] | None":
+        """Start what waits longest; None when the server stops."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._waiting or self._closed)
+            if self._closed:
+                return None
+            self._at_work = self._waiting.popleft()
+            self._child = _spawn(self._settings.jobs / self._at_work)
+            return self._child
+
+    def _settle(self) -> None:
+        """Give the record its last word where the child could not."""
+        assert self._at_work is not None
+        folder = self._settings.jobs / self._at_work
+        if self._at_work in self._cancelled:
+            self._cancelled.discard(self._at_work)
+            _mark(folder, "cancelled")
+        elif record.read(folder).state not in ("done", "cancelled"):
+            _mark(folder, "failed")
+        self._child = self._at_work = None
+
+
+def _checked(new: wire.NewJob) -> Embedding | Layout:
+    if new.kind not in KINDS:
+        raise UnknownName.among("job kind", new.kind, KINDS)
+    kind = KINDS[new.kind]
+    try:
+        return kind.model_validate(new.arguments)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field, known = ".".join(map(str, first["loc"])), ", ".join(kind.model_fields)
+        raise WrongUse(f"argument '{field}' of {new.kind}: {first['msg']}. Arguments: {known}") from None
+
+
+def _spawn(folder: Path) -> "subprocess.Popen[bytes]":
+    """The job's command as a process of its own session: Ctrl-C reaches the server, and the server stops it."""
+    command = [sys.executable, "-m", "enfold.cli", *record.read(folder).command[1:], "--json"]
+    with (folder / "log.txt").open("wb") as log:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def _mark(folder: Path, state: str) -> None:
+    record.write(folder, record.read(folder).model_copy(update={"state": state}))

@@ -56,20 +56,20 @@ class Running:
 
     def __init__(self, folder: Path, job: wire.Job, bar: Progress):
         self._folder, self._job, self._bar = folder, job, bar
-        self._task = bar.add_task(job.kind, total=None, rate="")
-        self._started, self._written = time.monotonic(), 0.0
+        self._task = bar.add_task(job.kind, total=None)
+        self._written = 0.0
 
-    def tell(self, phase: str, *, done: int = 0, total: int | None = None, **counts: int) -> None:
-        """Items done of how many (None: not known), since the job started."""
-        seconds = time.monotonic() - self._started
-        rate = done / seconds if seconds else 0.0
-        self._bar.update(self._task, description=phase, completed=done, total=total, rate=f"{rate:,.0f}/s")
-        self._job.progress = {"phase": phase, "done": done, "total": total, **counts, "items_per_second": round(rate, 1)}
-        if rate and total is not None:
-            self._job.progress["eta_seconds"] = round((total - done) / rate, 1)
-        if seconds - self._written > _WRITE_SECONDS:
-            self._written = seconds
+    def tell(self, phase: str, *, done: int = 0, total: int | None = None, **facts: float) -> None:
+        """How far it is: units done of how many (None: not known)."""
+        self._bar.update(self._task, description=phase, completed=done, total=total)
+        self._job.progress = {"phase": phase, "done": done, "total": total, **facts}
+        if time.monotonic() - self._written > _WRITE_SECONDS:
+            self._written = time.monotonic()
             write(self._folder, self._job)
+
+    def say(self, sentence: str) -> None:
+        """A line above the bar, and in the log."""
+        self._bar.console.print(sentence, highlight=False)
 
     def end(self, state: str, **facts: Any) -> None:
         self._job.state = state
@@ -83,9 +83,8 @@ def running(folder: Path, kind: str, command: list[str]) -> Iterator[Running]:
     held = lock.hold(folder / "lock", "this job")
     job = new(folder, kind, command)
     job.state = "running"
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
-    rate = [TextColumn("{task.fields[rate]}"), TimeRemainingColumn()]
-    with held, Progress(*columns, *rate, console=Console(file=sys.stderr), transient=True) as bar:
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with held, Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
         work = Running(folder, job, bar)
         work.tell("starting")
         try:

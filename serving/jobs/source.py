@@ -43,33 +43,39 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
+    """Items of one modality; `fields` are the types of their payload columns."""
+
     uri: str
     count: int
+    fields: dict[str, pa.DataType]
     items: Callable[[], Iterator[Item]]
 
 
-def open_source(name: str, *, modality: str, data: Path) -> Source:
-    """Items of one modality.
+def locate(name: str, *, data: Path) -> tuple[Path, str]:
+    """Where a source lies and its URI; nothing of it is read. Raises WrongUse if there is none.
 
     data   the folder of fetched data sets (`Settings.data`)
-
-    Raises WrongUse for a source without such items.
     """
     path = Path(name).expanduser()
-    uri = path.resolve().as_uri()
-    if not path.exists() and (data / name / "manifest.parquet").is_file():
-        path, uri = data / name, f"data:{name}"
-    if path.is_dir():
-        manifest = path / "manifest.parquet"
-        return _table(manifest, uri, modality) if manifest.is_file() else _folder(path, uri, modality)
-    if path.suffix.lower() in MANIFESTS and path.is_file():
-        return _table(path, uri, modality)
-    if path.is_file():
-        return Source(uri, 1, lambda: iter([Item(path.name, path)]))
+    if path.exists():
+        return path, path.resolve().as_uri()
+    if (data / name / "manifest.parquet").is_file():
+        return data / name, f"data:{name}"
     raise WrongUse(
         f"there is no source '{name}': give a folder, a file, a manifest ({', '.join(MANIFESTS)}), "
         "or the name of a data set that 'enfold data fetch' has brought"
     )
+
+
+def open_source(name: str, *, modality: str, data: Path) -> Source:
+    """The items of a source. Raises WrongUse for a source without items of the modality."""
+    path, uri = locate(name, data=data)
+    manifest = path / "manifest.parquet" if path.is_dir() else path
+    if manifest.suffix.lower() in MANIFESTS and manifest.is_file():
+        return _table(manifest, uri, modality)
+    if path.is_dir():
+        return _folder(path, uri, modality)
+    return Source(uri, 1, {}, lambda: iter([Item(path.name, path)]))
 
 
 def _folder(folder: Path, uri: str, modality: str) -> Source:
@@ -87,15 +93,17 @@ def _folder(folder: Path, uri: str, modality: str) -> Source:
                 fields["label"] = path.parts[depth]
             yield Item(path.as_posix(), folder / path, fields)
 
-    return Source(uri, len(files), items)
+    return Source(uri, len(files), {"split": pa.string(), "label": pa.string()}, items)
 
 
 def _table(manifest: Path, uri: str, modality: str) -> Source:
     columns, count, batches = _opened(manifest)
     wanted = ("text", "path") if modality == "text" else ("path",)
-    content = next((name for name in wanted if name in columns), None)
+    content = next((name for name in wanted if name in columns.names), None)
     if content is None:
-        raise WrongUse(f"{manifest} has columns {', '.join(columns)}; {modality} items need {' or '.join(wanted)}")
+        has = ", ".join(columns.names)
+        raise WrongUse(f"{manifest} has columns {has}; {modality} items need {' or '.join(wanted)}")
+    fields = {column.name: _kept(column.type) for column in columns if column.name not in _OWN}
 
     def items() -> Iterator[Item]:
         rows = (row for batch in batches() for row in batch.to_pylist())
@@ -103,24 +111,31 @@ def _table(manifest: Path, uri: str, modality: str) -> Source:
             value = str(row[content] or "")
             key = str(row.get("id") or (value if content == "path" else f"row {number}"))
             raw = value if content == "text" else manifest.parent / value
-            yield Item(key, raw, {name: plain for name in row if name not in _OWN and (plain := _plain(row[name])) is not None})
+            yield Item(key, raw, {name: plain for name in fields if (plain := _plain(row[name])) is not None})
 
-    return Source(uri, count, items)
+    return Source(uri, count, fields, items)
 
 
-def _opened(manifest: Path) -> tuple[list[str], int, Callable[[], Iterator[pa.RecordBatch]]]:
-    """Column names, number of rows, and what reads them."""
+def _opened(manifest: Path) -> tuple[pa.Schema, int, Callable[[], Iterator[pa.RecordBatch]]]:
+    """Columns, number of rows, and what reads them."""
     try:
         if manifest.suffix.lower() == ".parquet":
             file = parquet.ParquetFile(manifest)
-            return file.schema_arrow.names, file.metadata.num_rows, file.iter_batches
+            return file.schema_arrow, file.metadata.num_rows, file.iter_batches
         if manifest.suffix.lower() == ".csv":
             table = csv.read_csv(manifest, parse_options=csv.ParseOptions(newlines_in_values=True))
         else:
             table = jsonl.read_json(manifest)
     except pa.ArrowInvalid as error:
         raise WrongUse(f"{manifest} cannot be read as a table: {error}") from None
-    return table.column_names, table.num_rows, lambda: iter(table.to_batches())
+    return table.schema, table.num_rows, lambda: iter(table.to_batches())
+
+
+def _kept(kind: pa.DataType) -> pa.DataType:
+    """The type of a column once its values are `_plain`."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    as_is = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_nested)
+    return kind if any(fits(kind) for fits in as_is) else pa.string()
 
 
 def _plain(value: Any) -> Any:

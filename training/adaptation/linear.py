@@ -18,7 +18,9 @@ def fit_head(subject: Subject, folder: Path) -> dict[str, float]:
     weight = regression.coef_ / scaler.scale_  # standardisation folded in: the head takes raw embeddings
     bias = regression.intercept_ - weight @ scaler.mean_
     val, test = subject.features("val"), subject.features("test")
-    temperature = fit_temperature(val @ weight.T + bias, subject.labels("val"))
+    known = np.isin(subject.labels("val"), regression.classes_)  # a small training split may lack a class
+    columns = np.searchsorted(regression.classes_, subject.labels("val")[known])
+    temperature = fit_temperature(val[known] @ weight.T + bias, columns)
     statistics = ood_statistics(subject.features("train"), subject.labels("train"), val)
     labels = tuple(subject.classes[i] for i in regression.classes_)
     save_head(folder, weight, bias, labels, temperature, statistics)

@@ -1,0 +1,92 @@
+"""Is an encoder learning anything? Figures cheap enough to watch while it trains."""
+# N items, D features, k neighbours
+
+import numpy as np
+import torch
+
+from enfold.modalities import Arrays
+from training.encoders import Encoder
+
+BATCH = 256
+NEIGHBOURS = 20
+TEMPERATURE = 0.07
+COLLAPSED_STD = 0.01  # of `feature_std`; random weights give tens of times as much
+COLLAPSED_RANK = 1.5
+
+
+class LiveProbe:
+    """kNN accuracy of validation items among training items, RankMe and spread of the embeddings.
+
+    train, val   encoder inputs, as serving prepares them
+    """
+
+    def __init__(self, train: Arrays, train_labels: np.ndarray, val: Arrays, val_labels: np.ndarray):
+        self._train, self._train_labels = train, train_labels
+        self._val, self._val_labels = val, val_labels
+
+    def __call__(self, encoder: Encoder) -> dict[str, float]:
+        train, val = features(encoder, self._train), features(encoder, self._val)
+        return {
+            "knn_accuracy": knn_accuracy(train, self._train_labels, val, self._val_labels),
+            "rankme": rankme(train),
+            "feature_std": feature_std(train),
+        }
+
+
+def collapsed(figures: dict[str, float]) -> bool:
+    """Whether every item gets nearly the same embedding."""
+    return figures["feature_std"] < COLLAPSED_STD or figures["rankme"] < COLLAPSED_RANK
+
+
+def features(encoder: Encoder, inputs: Arrays) -> np.ndarray:
+    """Embeddings [N, D] in float32, in evaluation mode; the encoder is left in the mode it was in."""
+    was_training = encoder.training
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    count = len(next(iter(inputs.values())))
+    rows = []
+    with torch.inference_mode():
+        for at in range(0, count, BATCH):
+            batch = {name: torch.from_numpy(array[at : at + BATCH]).to(device) for name, array in inputs.items()}
+            rows.append(encoder(batch).embedding.float().cpu().numpy())
+    encoder.train(was_training)
+    return np.concatenate(rows)
+
+
+def knn_accuracy(
+    train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, k: int = NEIGHBOURS
+) -> float:
+    """Accuracy of a vote of the k nearest by cosine, each weighted by exp(cosine / 0.07).
+
+    train [N, D], test [M, D]. Wu et al. 2018, arXiv:1805.01978.
+    """
+    scores = unit(test) @ unit(train).T  # [M, N]
+    k = min(k, len(train))
+    nearest = np.argpartition(-scores, k - 1, axis=1)[:, :k]  # [M, k]
+    weights = np.exp((np.take_along_axis(scores, nearest, 1) - 1) / TEMPERATURE)
+    votes = np.zeros((len(test), int(train_labels.max()) + 1))
+    for column in range(k):
+        np.add.at(votes, (np.arange(len(test)), train_labels[nearest[:, column]]), weights[:, column])
+    return float((votes.argmax(1) == test_labels).mean())
+
+
+def rankme(embeddings: np.ndarray) -> float:
+    """Effective rank of [N, D], from 1 to min(N, D): exp of the entropy of the singular values' shares.
+
+    Garrido et al. 2023 (RankMe), arXiv:2210.02885.
+    """
+    values = np.linalg.svd(embeddings.astype(np.float64), compute_uv=False)
+    shares = values / max(values.sum(), 1e-12) + 1e-7
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def feature_std(embeddings: np.ndarray) -> float:
+    """Mean spread of a feature over unit-length embeddings [N, D], times sqrt(D): 1 = evenly spread, 0 = one point.
+
+    Chen and He 2021 (SimSiam), arXiv:2011.10566, watch it for collapse.
+    """
+    return float(unit(embeddings).std(0).mean() * np.sqrt(embeddings.shape[1]))
+
+
+def unit(embeddings: np.ndarray) -> np.ndarray:
+    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)

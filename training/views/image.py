@@ -1,0 +1,90 @@
+"""Views of one image: Pillow images in and out, ending as an array that an encoder takes."""
+# H height, W width
+
+import math
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+from torchvision.transforms import functional as color
+
+from enfold.modalities.image import FILTERS, ImagePreprocess, normalize
+
+_TRIES = 10
+
+
+def random_resized_crop(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    size: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Image.Image:
+    """A rectangle of uint8 [H, W, 3], resized to size x size with a bicubic filter.
+
+    scale   share of the area
+    ratio   width / height, drawn evenly in its logarithm
+    """
+    whole = Image.fromarray(image)
+    return whole.resize((size, size), FILTERS["bicubic"], box=_box(*whole.size, rng, scale, ratio))
+
+
+def random_flip(view: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Left and right exchanged, half of the time."""
+    return ImageOps.mirror(view) if rng.random() < 0.5 else view
+
+
+def color_jitter(
+    view: Image.Image,
+    rng: np.random.Generator,
+    *,
+    probability: float,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+) -> Image.Image:
+    """Each property scaled by up to 1 ± its strength, hue turned by up to ± its share of a circle; in random order."""
+    if rng.random() >= probability:
+        return view
+    changes = [
+        (color.adjust_brightness, rng.uniform(1 - brightness, 1 + brightness)),
+        (color.adjust_contrast, rng.uniform(1 - contrast, 1 + contrast)),
+        (color.adjust_saturation, rng.uniform(1 - saturation, 1 + saturation)),
+        (color.adjust_hue, rng.uniform(-hue, hue)),
+    ]
+    for i in rng.permutation(len(changes)):
+        change, amount = changes[i]
+        view = change(view, amount)
+    return view
+
+
+def random_blur(
+    view: Image.Image, rng: np.random.Generator, *, probability: float, radius: tuple[float, float] = (0.1, 2.0)
+) -> Image.Image:
+    """Gaussian blur; `radius` in pixels."""
+    if rng.random() >= probability:
+        return view
+    return view.filter(ImageFilter.GaussianBlur(rng.uniform(*radius)))
+
+
+def to_array(view: Image.Image, preprocess: ImagePreprocess) -> np.ndarray:
+    """float32 [3, H, W], normalised as serving does."""
+    return normalize(np.asarray(view), preprocess)
+
+
+def _box(
+    width: int, height: int, rng: np.random.Generator, scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """A rectangle that fits; after ten misses the largest centred one of an allowed shape."""
+    for _ in range(_TRIES):
+        area = width * height * rng.uniform(*scale)
+        shape = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            return left, top, left + w, top + h
+    shape = min(max(width / height, ratio[0]), ratio[1])
+    w, h = min(width, round(height * shape)), min(height, round(width / shape))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
