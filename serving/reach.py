@@ -1,8 +1,10 @@
 """Where the collections of this home are reached: through the server that has them open, else in this process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import pyarrow as pa
 
 from enfold import wire
 from enfold.client import Client
@@ -32,29 +34,38 @@ class Local:
     def upsert(self, collection: str, table: Any) -> None:
         self._index.collection(collection).upsert(arrow.to_points(table))
 
+    def delete(self, collection: str, *, ids: Sequence[str]) -> int:
+        return self._index.collection(collection).delete(ids=ids)
+
+    def facets(self, collection: str, field: str) -> list[wire.Facet]:
+        return self._index.collection(collection).facet(field)
+
     def points(self, collection: str) -> Any:
         kept = self._index.collection(collection)
         facts = kept.info()
         empty = arrow.schema(facts.space, facts.dimensions, facts.model).empty_table()
-        return arrow.joined([empty, *(arrow.to_table(points, facts.model) for points in kept.scroll())])
+        return pa.concat_tables([empty, *(arrow.to_table(points, facts.model) for points in kept.scroll())])
 
     def set_layout(self, collection: str, table: Any) -> None:
         self._index.collection(collection).set_layout(table)
 
 
+def address(settings: Settings) -> str | None:
+    """The server that ENFOLD_URL names, else the one that holds this home's index, else none."""
+    if "url" in settings.model_fields_set:
+        return settings.url
+    held = lock.holder(settings.index / "lock")
+    return held.get("url") if held else None
+
+
 @contextmanager
 def collections(settings: Settings) -> Iterator[Client | Local]:
-    """The server that holds this home's index, or one that ENFOLD_URL names, or the index itself."""
-    held = lock.holder(settings.index / "lock")
-    if held is not None and "url" in held:
-        with Client(held["url"]) as client:
+    """The collections of that server, or the index itself in this process."""
+    url = address(settings)
+    if url:
+        with Client(url) as client:
             yield client
         return
-    if "url" in settings.model_fields_set:
-        with Client(settings.url) as client:
-            if client.ready():
-                yield client
-                return
     index = open_index(settings, "")
     try:
         yield Local(index)

@@ -9,11 +9,13 @@ ends with the same weights, bit for bit.
 """
 
 import json
+import logging
 import math
 import os
 import resource
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean, median
@@ -23,8 +25,10 @@ import numpy as np
 import pytorch_lightning as lightning
 import torch
 from pydantic import BaseModel, Field, ValidationError
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -38,6 +42,8 @@ from training.methods import Batch, Item, Method
 
 Probe = Callable[[Encoder], dict[str, float]]
 LOG_STEPS = 10
+
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
 class TrainConfig(BaseModel, frozen=True, extra="forbid"):
@@ -130,16 +136,21 @@ def _train(
         devices=1,
         precision=_precision(config.precision),
         gradient_clip_val=config.clip,
-        callbacks=[Watch(config, folder, probe, start), RichProgressBar(console_kwargs={"stderr": True})],
+        callbacks=[Watch(config, folder, probe, start)],
         logger=TensorBoardLogger(folder, name=None, version="tensorboard"),
         log_every_n_steps=LOG_STEPS,
         enable_checkpointing=False,
         enable_model_summary=False,
+        enable_progress_bar=False,
         plugins=[checkpoint.SafeCheckpointIO()],
         num_sanity_val_steps=0,
     )
     training = Training(method, config, seed)
-    trainer.fit(training, loader, ckpt_path=last)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*dataloader is not resumable")  # it starts at the right step
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        warnings.filterwarnings("ignore", message=".*(isinstance.treespec|smaller than the logging interval)")
+        trainer.fit(training, loader, ckpt_path=last)
     if training.average is not None:
         method.encoder.load_state_dict(training.average.module.state_dict())
 
@@ -166,10 +177,12 @@ class Training(lightning.LightningModule):
         self.log_dict(losses)
         return losses["loss"]
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """One step and what follows it: all of it before a checkpoint can be written."""
+        super().optimizer_step(*arguments, **named)
         if self.average is not None:
             self.average.update_parameters(self.method.encoder)
-        self.method.after_step(self.global_step / self.config.steps)
+        self.method.after_step((self.global_step + 1) / self.config.steps)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         trained = {name: weight for name, weight in self.method.named_parameters() if weight.requires_grad}
@@ -197,17 +210,30 @@ def cosine(start: float, end: float, progress: float) -> float:
 
 
 class Watch(Callback):
-    """Writes curves, probes and checkpoints as training goes."""
+    """Shows progress, writes curves and checkpoints, and probes, as training goes."""
 
     def __init__(self, config: TrainConfig, folder: Path, probe: Probe | None, start: int):
         self._config, self._folder, self._probe = config, folder, probe
         self._curves = folder / "curves.jsonl"
         self._keep_lines(start)
         self._since, self._steps = time.perf_counter(), 0
+        columns = [TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}")]
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("", total=config.steps, completed=start, told="")
+
+    def on_fit_start(self, trainer: Any, training: Any) -> None:
+        self._bar.start()
+
+    def teardown(self, trainer: Any, training: Any, stage: str) -> None:
+        self._bar.stop()
+
+    def on_exception(self, trainer: Any, training: Any, exception: BaseException) -> None:
+        self._bar.stop()
 
     def on_train_batch_end(self, trainer: Any, training: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         config, step = self._config, trainer.global_step
         self._steps += 1
+        self._bar.update(self._task, completed=step)
         last, probed = step == config.steps, step % config.probe_steps == 0
         if step % LOG_STEPS == 0 or probed or last:
             figures = self._figures(trainer, training)
@@ -216,6 +242,8 @@ class Watch(Callback):
                 training.log_dict({f"probe/{name}": float(value) for name, value in figures.items() if name != "step"})
             with self._curves.open("a") as curves:
                 curves.write(json.dumps(figures) + "\n")
+            told = f"loss {figures['loss']:.3f}, {figures['items_per_second']:,.0f} items/s"
+            self._bar.update(self._task, told=told)
             self._since, self._steps = time.perf_counter(), 0
         if step % config.checkpoint_steps == 0 or last:
             trainer.save_checkpoint(self._folder / f"checkpoint-{step}")

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow as pa
 import typer
-from pydantic import BaseModel
 
 from enfold import settings
 from enfold.client import Client
@@ -23,10 +22,10 @@ from serving.jobs import record
 FEW = 50  # points with too few neighbours for UMAP
 
 
-class Layout(BaseModel, extra="forbid"):
+class Layout(record.Arguments):
     """What to place."""
 
-    collection: str
+    collection: record.Word
 
     def id(self, settings: Settings) -> str:
         return hashlib.sha256(f"layout\0{self.collection}".encode()).hexdigest()[:16]
@@ -37,7 +36,7 @@ class Layout(BaseModel, extra="forbid"):
 
 def layout(collection: Annotated[str, typer.Argument(help="name of the collection")]) -> dict[str, Any]:
     """Place the points of a collection in two dimensions, for the map."""
-    config, job = settings.load(), Layout(collection=collection)
+    config, job = settings.load(), Layout.checked(collection=collection)
     with (
         reach.collections(config) as home,
         record.running(config.jobs / job.id(config), "layout", ["enfold", *job.words()]) as work,

@@ -4,8 +4,11 @@ A shard is in the ledger only once its file is in place; an item only once its s
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+from enfold.errors import Unavailable
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS shards (number INTEGER PRIMARY KEY, vectors INTEGER, indexed INTEGER);
@@ -15,7 +18,7 @@ CREATE TABLE IF NOT EXISTS items (key TEXT PRIMARY KEY, state TEXT, shard INTEGE
 
 class Ledger:
     def __init__(self, path: Path):
-        self._db = sqlite3.connect(path)
+        self._path, self._db = path, sqlite3.connect(path)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.executescript(_TABLES)
@@ -28,9 +31,29 @@ class Ledger:
     def add(self, shard: int, states: Mapping[str, str], failures: Mapping[str, str], vectors: int) -> None:
         """A finished shard: key -> state of its items, key -> reason of those that cannot be read."""
         rows = [(key, state, shard, failures.get(key)) for key, state in states.items()]
-        with self._db:
+        with self._written():
             self._db.execute("INSERT INTO shards VALUES (?, ?, 0)", (shard, vectors))
             self._db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)", rows)
+
+    def holding(self, keys: Iterable[str]) -> dict[int, list[str]]:
+        """The shards of these items: number -> keys."""
+        found: dict[int, list[str]] = {}
+        for key in keys:
+            number = self._db.execute("SELECT shard FROM items WHERE key = ?", (key,)).fetchone()[0]
+            found.setdefault(number, []).append(key)
+        return found
+
+    def forget(self, shard: int, keys: Iterable[str], vectors: int) -> None:
+        """Take items out of a shard that is left with so many vectors."""
+        with self._written():
+            self._db.executemany("DELETE FROM items WHERE key = ?", ((key,) for key in keys))
+            self._db.execute("UPDATE shards SET vectors = ? WHERE number = ?", (vectors, shard))
+
+    def lose(self, shard: int) -> None:
+        """A shard whose file is gone: its items are to be done again."""
+        with self._written():
+            self._db.execute("DELETE FROM items WHERE shard = ?", (shard,))
+            self._db.execute("DELETE FROM shards WHERE number = ?", (shard,))
 
     def next_shard(self) -> int:
         return int(self._db.execute("SELECT COALESCE(MAX(number), 0) + 1 FROM shards").fetchone()[0])
@@ -42,7 +65,7 @@ class Ledger:
         return [row[0] for row in rows]
 
     def set_indexed(self, shards: Iterable[int], indexed: bool) -> None:
-        with self._db:
+        with self._written():
             self._db.executemany("UPDATE shards SET indexed = ? WHERE number = ?", [(indexed, n) for n in shards])
 
     def counts(self) -> dict[str, int]:
@@ -54,6 +77,14 @@ class Ledger:
     def failures(self) -> list[tuple[str, str]]:
         """(item, reason) of what cannot be read."""
         return self._db.execute("SELECT key, reason FROM items WHERE reason IS NOT NULL ORDER BY key").fetchall()
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            with self._db:
+                yield
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"{self._path} cannot be written: {error}") from None
 
     def close(self) -> None:
         self._db.close()

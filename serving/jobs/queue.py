@@ -9,10 +9,8 @@ import threading
 from collections import deque
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from enfold import wire
-from enfold.errors import Conflict, UnknownName, WrongUse
+from enfold.errors import Conflict, UnknownName
 from enfold.settings import Settings
 from serving import lock
 from serving.jobs import record
@@ -50,7 +48,9 @@ class Jobs:
 
     def start(self, new: wire.NewJob) -> wire.Job:
         """Queue it. Raises WrongUse for arguments that make no sense, Conflict if it is waiting or running."""
-        wanted = _checked(new)
+        if new.kind not in KINDS:
+            raise UnknownName.among("job kind", new.kind, KINDS)
+        wanted = KINDS[new.kind].checked(**new.arguments)
         folder = self._settings.jobs / wanted.id(self._settings)
         id = folder.name
         with self._turn:
@@ -109,18 +109,6 @@ class Jobs:
         elif record.read(folder).state not in ("done", "cancelled"):
             _mark(folder, "failed")
         self._child = self._at_work = None
-
-
-def _checked(new: wire.NewJob) -> Embedding | Layout:
-    if new.kind not in KINDS:
-        raise UnknownName.among("job kind", new.kind, KINDS)
-    kind = KINDS[new.kind]
-    try:
-        return kind.model_validate(new.arguments)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field, known = ".".join(map(str, first["loc"])), ", ".join(kind.model_fields)
-        raise WrongUse(f"argument '{field}' of {new.kind}: {first['msg']}. Arguments: {known}") from None
 
 
 def _spawn(folder: Path) -> "subprocess.Popen[bytes]":

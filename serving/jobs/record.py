@@ -10,17 +10,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
+from pydantic import BaseModel, Field, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from enfold import wire
-from enfold.errors import EnfoldError
+from enfold.errors import EnfoldError, WrongUse
+from enfold.settings import Settings
 from serving import lock
 
 _WRITE_SECONDS = 0.5
 _LOG_BYTES = 4000
+
+
+Word = Annotated[str, Field(pattern=r"^[^-\x00][^\x00]*$", max_length=4096)]  # must not pass for an option of the command
+
+
+class Arguments(BaseModel, extra="forbid"):
+    """What a job of one kind is asked to do."""
+
+    @classmethod
+    def checked(cls, **arguments: Any) -> Self:
+        try:
+            return cls.model_validate(arguments)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field, known = ".".join(map(str, first["loc"])), ", ".join(cls.model_fields)
+            raise WrongUse(f"argument '{field}': {first['msg']}. Arguments: {known}") from None
+
+    def id(self, settings: Settings) -> str:
+        """The same for the same job, whoever asks."""
+        raise NotImplementedError
+
+    def words(self) -> list[str]:
+        """The command that does it, without `enfold`."""
+        raise NotImplementedError
 
 
 def new(folder: Path, kind: str, command: list[str]) -> wire.Job:
@@ -59,10 +85,11 @@ class Running:
         self._task = bar.add_task(job.kind, total=None)
         self._written = 0.0
 
-    def tell(self, phase: str, *, done: int = 0, total: int | None = None, **facts: float) -> None:
-        """How far it is: units done of how many (None: not known)."""
+    def tell(self, phase: str, **facts: float) -> None:
+        """What it does now; `done` of `total` move the bar."""
+        self._job.progress |= {"phase": phase, **facts}
+        done, total = self._job.progress.get("done", 0), self._job.progress.get("total")
         self._bar.update(self._task, description=phase, completed=done, total=total)
-        self._job.progress = {"phase": phase, "done": done, "total": total, **facts}
         if time.monotonic() - self._written > _WRITE_SECONDS:
             self._written = time.monotonic()
             write(self._folder, self._job)

@@ -1,7 +1,7 @@
 """Where items come from: a folder, one file, or a CSV, Parquet or JSONL manifest.
 
 A manifest has a column `path` (relative to its own folder) or `text`, and may have `id`; every other column becomes
-payload. A folder with a manifest.parquet is read by it, and so is a fetched data set by its name. In any other folder
+payload, except where enfold's own facts (source, item, space, …) have its name. A folder with a manifest.parquet is read by it, and so is a fetched data set by its name. In any other folder
 the first sub-folder is the label. Decodes nothing.
 """
 
@@ -31,14 +31,15 @@ class Item:
     fields: dict[str, Any] = field(default_factory=dict)
 
     def state(self) -> str:
-        """Changes when the item does; "missing" while there is no file."""
-        if isinstance(self.raw, str):
-            return hashlib.sha256(self.raw.encode(errors="surrogatepass")).hexdigest()
-        try:
-            facts = self.raw.stat()
-        except OSError:
-            return "missing"
-        return f"{facts.st_size}-{facts.st_mtime_ns}"
+        """Changes when the item or its fields do."""
+        facts: tuple[Any, ...] = (self.raw,)
+        if isinstance(self.raw, Path):
+            try:
+                found = self.raw.stat()
+                facts = (found.st_size, found.st_mtime_ns)
+            except (OSError, ValueError):
+                facts = ("missing",)
+        return hashlib.sha256(repr((facts, self.fields)).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,10 @@ def _folder(folder: Path, uri: str, modality: str) -> Source:
 
     def items() -> Iterator[Item]:
         for path in files:
-            fields = {"split": path.parts[0]} if depth else {}
-            if len(path.parts) > depth + 1:
-                fields["label"] = path.parts[depth]
-            yield Item(path.as_posix(), folder / path, fields)
+            key = _readable(path.as_posix())
+            folders = key.split("/")[:-1]
+            fields = dict(zip(("split", "label") if depth else ("label",), folders, strict=False))
+            yield Item(key, folder / path, fields)
 
     return Source(uri, len(files), {"split": pa.string(), "label": pa.string()}, items)
 
@@ -103,13 +104,16 @@ def _table(manifest: Path, uri: str, modality: str) -> Source:
     if content is None:
         has = ", ".join(columns.names)
         raise WrongUse(f"{manifest} has columns {has}; {modality} items need {' or '.join(wanted)}")
+    if not count:
+        raise WrongUse(f"{manifest} has no rows")
     fields = {column.name: _kept(column.type) for column in columns if column.name not in _OWN}
 
     def items() -> Iterator[Item]:
         rows = (row for batch in batches() for row in batch.to_pylist())
         for number, row in enumerate(rows):
             value = str(row[content] or "")
-            key = str(row.get("id") or (value if content == "path" else f"row {number}"))
+            key = value if content == "path" else f"row {number}"
+            key = key if row.get("id") is None else str(row["id"])
             raw = value if content == "text" else manifest.parent / value
             yield Item(key, raw, {name: plain for name in fields if (plain := _plain(row[name])) is not None})
 
@@ -126,9 +130,14 @@ def _opened(manifest: Path) -> tuple[pa.Schema, int, Callable[[], Iterator[pa.Re
             table = csv.read_csv(manifest, parse_options=csv.ParseOptions(newlines_in_values=True))
         else:
             table = jsonl.read_json(manifest)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise WrongUse(f"{manifest} cannot be read as a table: {error}") from None
     return table.schema, table.num_rows, lambda: iter(table.to_batches())
+
+
+def _readable(name: str) -> str:
+    """A file's name as Unicode, also where it is none."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _kept(kind: pa.DataType) -> pa.DataType:

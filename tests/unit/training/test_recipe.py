@@ -31,7 +31,7 @@ def test_a_wrong_value_names_itself_and_the_known(override, sentence):
 
 
 def test_unknown_recipes_and_stages_list_the_known():
-    with pytest.raises(UnknownName, match="Known: .*gmml"):
+    with pytest.raises(UnknownName, match=r"Known: .*gmml"):
         recipe.load("gmm")
     with pytest.raises(UnknownName, match="Did you mean 'pretrain'"):
         recipe.load("gmml", overrides=["stage.pretran.method=x"])

@@ -1,0 +1,80 @@
+"""What is about to become a bundle: its graphs, the encoder they must agree with, and the real items that judge them."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+
+from enfold.bundle import Entry, Lineage
+from enfold.modalities import Arrays
+from enfold.space import space_id
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The encoder as it was trained, on items prepared as they were in training."""
+
+    prepare: Callable[[Any], Arrays]  # a raw item -> the arrays of one sample
+    encode: Callable[[Arrays], Arrays]  # a batch -> {"out_embedding", "out_tokens", "out_<task>" of every head}
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Real items that the encoder was not trained on, each something that its modality reads."""
+
+    name: str
+    fingerprint: str
+    items: Sequence[Any]
+    labels: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One encoder with its heads. Graphs are in memory: what is on disk has been through the gate."""
+
+    modality: str
+    preprocess: dict[str, Any]
+    encoder: onnx.ModelProto  # inputs of the modality -> out_tokens, out_embedding
+    weights: Mapping[str, np.ndarray]  # what the space is made of
+    pooling: str
+    normalize: bool
+    dimensions: int
+    reference: Reference
+    held_out: HeldOut
+    licence: str
+    lineage: Lineage
+    heads: dict[str, onnx.ModelProto] = field(default_factory=dict)  # task -> graph: embedding -> out_<task>
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    resources: dict[str, bytes] = field(default_factory=dict)  # path in the bundle -> content
+    metrics: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # sentences for the model card
+
+    @property
+    def graph(self) -> str:
+        return f"encode_{self.modality}"
+
+    def entry(self) -> Entry:
+        return Entry(
+            modality=self.modality,
+            graph=self.graph,
+            space=self.space(),
+            dimensions=self.dimensions,
+            pooling=self.pooling,
+            normalize=self.normalize,
+            preprocess=self.preprocess,
+        )
+
+    def space(self) -> str:
+        """A resource that preprocessing names (a tokenizer) shapes every vector, so its digest counts too."""
+        named = {path: data for path, data in self.resources.items() if path in self.preprocess.values()}
+        digests = {path: hashlib.sha256(data).hexdigest() for path, data in named.items()}
+        return space_id(
+            self.weights,
+            preprocess=self.preprocess | digests,
+            pooling=self.pooling,
+            normalize=self.normalize,
+            dimensions=self.dimensions,
+        )

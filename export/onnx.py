@@ -1,0 +1,112 @@
+"""From a torch encoder to an ONNX graph: every batch size and length, nothing of the machine that wrote it."""
+# B batch, T tokens of a text, N tokens, D features, C labels
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from enfold.modalities import Arrays
+from training.encoders import Encoder
+
+INLINE_BYTES = 2**30  # larger weights go into a file of their own; protobuf ends at 2 GiB
+
+
+class _Named(nn.Module):
+    """The encoder with positional inputs in and tensors out, as a graph has them."""
+
+    def __init__(self, encoder: Encoder, names: tuple[str, ...]):
+        super().__init__()
+        self.encoder, self.names = encoder, names
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, Tensor]:
+        encoded = self.encoder(dict(zip(self.names, arrays, strict=True)))
+        return encoded.tokens, encoded.embedding
+
+
+def encoder_graph(encoder: Encoder, example: Arrays) -> onnx.ModelProto:
+    """Inputs as in `example` -> out_tokens [B, N, D], out_embedding [B, D].
+
+    example   real inputs of at least 2 items: a batch axis of 1 would be frozen
+    """
+    # A sequence of integers is a text and ragged; everything else has one shape.
+    axes = {name: {0: "batch", 1: "length"} if array.dtype == np.int64 else {0: "batch"} for name, array in example.items()}
+    return _exported(_Named(encoder, tuple(example)), example, axes, ["out_tokens", "out_embedding"])
+
+
+def head_graph(head: nn.Module, dimensions: int, output: str) -> onnx.ModelProto:
+    """embedding [B, D] -> `output` [B, C]."""
+    example = {"embedding": np.zeros((2, dimensions), np.float32)}
+    return _exported(head, example, {"embedding": {0: "batch"}}, [output])
+
+
+def _exported(
+    module: nn.Module, example: Arrays, axes: dict[str, dict[int, str]], outputs: list[str]
+) -> onnx.ModelProto:
+    assert all(len(array) >= 2 for array in example.values())
+    inputs = tuple(torch.from_numpy(array) for array in example.values())
+    shapes = tuple(axes[name] for name in example)
+    program = torch.onnx.export(
+        module.eval(),
+        inputs,
+        dynamo=True,
+        verbose=False,
+        input_names=list(example),
+        output_names=outputs,
+        dynamic_shapes=(shapes,) if isinstance(module, _Named) else shapes,
+    )
+    assert program is not None
+    return anonymous(program.model_proto)
+
+
+def anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph without stack traces, file names and notes."""
+    model.ClearField("metadata_props")
+    model.ClearField("doc_string")
+    for graph in _graphs(model.graph):
+        graph.ClearField("metadata_props")
+        graph.ClearField("doc_string")
+        for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+            part.ClearField("metadata_props")
+            part.ClearField("doc_string")
+    return model
+
+
+def weights(model: onnx.ModelProto) -> Arrays:
+    """Every stored tensor of a graph, for a bare file's space; some exporters keep weights in Constant nodes."""
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value":
+                stored[node.output[0]] = onnx.numpy_helper.to_array(attribute.t)
+    return stored
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write the graph; big weights go beside it, into <name>.data."""
+    if not is_big(model):
+        onnx.save(model, path)
+        return
+    # Saving moves the weights out of the graph it is given.
+    onnx.save(copy(model), path, save_as_external_data=True, location=f"{path.stem}.data")
+
+
+def is_big(model: onnx.ModelProto) -> bool:
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > INLINE_BYTES
+
+
+def copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    return twin
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)

@@ -1,0 +1,47 @@
+"""Cheaper forms of an fp32 graph for the CPU. The gate decides which of them are published."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from enfold.errors import require
+from export import onnx as graphs
+
+_SMALL = 1024  # elements; shorter tensors (biases, norms) stay fp32: they weigh little and matter much
+
+
+def int8(model: onnx.ModelProto, path: Path) -> None:
+    """Matrix products in 8 bits: weights by the range of each column, activations by that of each batch. Faster."""
+    quantization = require("onnxruntime.quantization", "cpu", "making the int8 variant")
+    exported = graphs.copy(model)
+    # The exporter has folded constants and inferred shapes; without this mark the quantiser prints advice to do so.
+    exported.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    quantization.quantize_dynamic(
+        exported,
+        path,
+        op_types_to_quantize=["MatMul", "Gemm"],
+        per_channel=True,
+        weight_type=quantization.QuantType.QInt8,
+        use_external_data_format=graphs.is_big(model),
+    )
+
+
+def fp16(model: onnx.ModelProto, path: Path) -> None:
+    """Weights stored in 16 bits and widened once, when the graph is loaded; arithmetic stays fp32. Half the size."""
+    narrow = graphs.copy(model)
+    widen = []
+    for tensor in narrow.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) > _SMALL:
+            half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{tensor.name}.fp16")
+            widen.append(helper.make_node("Cast", [half.name], [tensor.name], to=TensorProto.FLOAT))
+            tensor.CopyFrom(half)
+    nodes = [*widen, *narrow.graph.node]
+    del narrow.graph.node[:]
+    narrow.graph.node.extend(nodes)
+    graphs.save(narrow, path)
+
+
+CANDIDATES: dict[str, Callable[[onnx.ModelProto, Path], None]] = {"int8": int8, "fp16": fp16}

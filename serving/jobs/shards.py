@@ -1,0 +1,100 @@
+"""What a job has made so far: files part-00001.parquet …, each whole from the moment it has its name.
+
+Columns are id, vector, the payload's fields and, where pictures are kept, thumbnail; the schema's metadata names space,
+model and job.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from enfold.errors import Conflict
+from serving.index import Points
+
+_PART = pa.struct([("index", pa.int64()), ("start", pa.int64()), ("end", pa.int64())])
+OWN = {name: pa.string() for name in ("source", "item", "space", "bundle", "run")} | {"part": _PART}  # payload fields
+_NO_PAYLOAD = ("id", "vector", "thumbnail")
+
+
+class Shards:
+    def __init__(self, folder: Path, job: str, fields: dict[str, pa.DataType]):
+        """fields   types of the payload's fields besides our own"""
+        self._folder, self._job = folder, job
+        self._fields = OWN | {name: kind for name, kind in fields.items() if name not in {*OWN, *_NO_PAYLOAD}}
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.glob("part-*.parquet"):
+            if (parquet.read_schema(file).metadata or {}).get(b"job") != job.encode():
+                raise Conflict(f"{file} is of another job: give this one a folder of its own")
+
+    def keep_only(self, numbers: Iterable[int]) -> None:
+        """Remove what a killed job left half-done."""
+        known = {self._path(number) for number in numbers}
+        for file in [*self._folder.glob("part-*.parquet"), *self._folder.glob("part-*.draft")]:
+            if file not in known:
+                file.unlink()
+
+    def has(self, number: int) -> bool:
+        return self._path(number).exists()
+
+    def write(self, number: int, points: Points, model: str) -> None:
+        dimensions = points.vectors.shape[1]
+        flat = pa.array(np.ascontiguousarray(points.vectors, np.float32).reshape(-1))
+        columns: dict[str, Any] = {
+            "id": pa.array(points.ids, pa.string()),
+            "vector": pa.FixedSizeListArray.from_arrays(flat, dimensions),
+        }
+        for name, kind in self._fields.items():
+            columns[name] = pa.array([payload.get(name) for payload in points.payloads], kind)
+        if points.thumbnails:
+            columns["thumbnail"] = pa.array([points.thumbnails.get(id) for id in points.ids], pa.binary())
+        about = {"space": points.space, "model": model, "job": self._job}
+        self._put(number, pa.table(columns).replace_schema_metadata(about))
+
+    def read(self, number: int) -> Points:
+        table = parquet.read_table(self._path(number))
+        ids = table["id"].to_pylist()
+        vectors = table["vector"].combine_chunks()
+        pictures = table["thumbnail"].to_pylist() if "thumbnail" in table.column_names else []
+        rows = table.drop_columns([name for name in _NO_PAYLOAD if name in table.column_names]).to_pylist()
+        return Points(
+            ids=ids,
+            vectors=vectors.flatten().to_numpy().reshape(len(ids), vectors.type.list_size),
+            payloads=[{name: value for name, value in row.items() if value is not None} for row in rows],
+            space=table.schema.metadata[b"space"].decode(),
+            thumbnails={id: picture for id, picture in zip(ids, pictures, strict=False) if picture},
+        )
+
+    def ids_of(self, number: int, items: list[str]) -> list[str]:
+        """Ids of the points that a shard holds for these items."""
+        table = parquet.read_table(self._path(number), columns=["id", "item"])
+        found: list[str] = table.filter(_of(table, items))["id"].to_pylist()
+        return found
+
+    def remove(self, number: int, items: list[str]) -> int:
+        """Write a shard again without these items: how many vectors are left."""
+        table = parquet.read_table(self._path(number))
+        left = table.filter(pc.invert(_of(table, items)))
+        self._put(number, left)
+        return int(left.num_rows)
+
+    def _put(self, number: int, table: pa.Table) -> None:
+        path = self._path(number)
+        draft = path.with_suffix(".draft")
+        with draft.open("wb") as file:
+            parquet.write_table(table, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"part-{number:05}.parquet"
+
+
+def _of(table: pa.Table, items: list[str]) -> Any:
+    return pc.is_in(table["item"], value_set=pa.array(items, pa.string()))

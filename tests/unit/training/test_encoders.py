@@ -1,0 +1,89 @@
+"""Encoders: shapes, names, weights from elsewhere."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from enfold.errors import UnknownName, WrongUse
+from tests.unit.training import tiny
+from training.encoders import build, names
+from training.encoders.files import load_encoder, save_encoder
+from training.encoders.pretrained import load_pretrained
+
+SMALL = {
+    "vit": {"patch": 8, "dim": 16, "depth": 2, "heads": 2},
+    "resnet": {"layers": (1, 1, 1, 1), "width": 16, "stem": "small"},
+}
+IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", names())
+def test_an_encoder_gives_tokens_and_one_embedding(name: str):
+    encoder = build(name, SMALL[name], 32).eval()
+    encoded = encoder({"image": IMAGES})
+    assert encoded.tokens.shape[::2] == (3, encoder.dim)
+    assert encoded.embedding.shape == (3, encoder.dim)
+    torch.testing.assert_close(encoded.embedding, encoded.tokens.mean(1))
+    assert encoder.pooling
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_is_saved_is_what_is_loaded(name: str, tmp_path: Path):
+    encoder = build(name, SMALL[name], 32).eval()
+    save_encoder(encoder, tmp_path, name=name, config=SMALL[name], size=32)
+    torch.testing.assert_close(
+        load_encoder(tmp_path)({"image": IMAGES}).embedding, encoder({"image": IMAGES}).embedding, rtol=0, atol=0
+    )
+
+
+def test_the_class_token_can_be_the_embedding():
+    encoder = build("vit", SMALL["vit"] | {"pool": "class"}, 32)
+    assert encoder.pooling == "class token"
+    encoded = encoder({"image": IMAGES})
+    assert not torch.allclose(encoded.embedding, encoded.tokens.mean(1))
+
+
+def test_blocks_are_seen_before_the_last_norm():
+    encoder = tiny.vit().eval()
+    encoded = encoder({"image": torch.randn(2, 3, 16, 16)})
+    torch.testing.assert_close(encoder.net.norm(encoded.features["block2"]), encoded.tokens)
+
+
+def test_a_pyramid_halves_at_every_stage():
+    levels = build("resnet", SMALL["resnet"], 32)({"image": IMAGES}).features
+    assert [tuple(levels[f"stage{i}"].shape[1:]) for i in (1, 2, 3, 4)] == [
+        (16, 32, 32),
+        (32, 16, 16),
+        (64, 8, 8),
+        (128, 4, 4),
+    ]
+
+
+def test_published_weights_of_another_size_are_resampled(tmp_path: Path):
+    """A file of timm's own form, made for 16 pixels, fills an encoder of 32."""
+    small, large = build("vit", SMALL["vit"], 16), build("vit", SMALL["vit"], 32)
+    save_file(small.net.state_dict(), tmp_path / "weights.safetensors")
+    load_pretrained(large, str(tmp_path / "weights.safetensors"))
+    torch.testing.assert_close(large.net.blocks[0].attn.qkv.weight, small.net.blocks[0].attn.qkv.weight)
+    assert large.net.pos_embed.shape == (1, 17, 16)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path):
+    save_file(build("vit", SMALL["vit"] | {"dim": 32}, 32).net.state_dict(), tmp_path / "wide.safetensors")
+    with pytest.raises(WrongUse, match=r"wide.safetensors' does not fit this encoder's config"):
+        load_pretrained(build("vit", SMALL["vit"], 32), str(tmp_path / "wide.safetensors"))
+    with pytest.raises(WrongUse, match=r"there is no file nowhere.safetensors"):
+        load_pretrained(tiny.vit(), "nowhere.safetensors")
+    with pytest.raises(WrongUse, match=r"'vit_of_nobody': give a timm model name"):
+        load_pretrained(tiny.vit(), "vit_of_nobody")
+
+
+def test_wrong_names_and_numbers_are_told():
+    with pytest.raises(UnknownName, match=r"unknown encoder 'vitt'. Did you mean 'vit'"):
+        build("vitt", {}, 32)
+    with pytest.raises(WrongUse, match=r"size 30 must be a multiple of patch 8"):
+        build("vit", SMALL["vit"], 30)
+    with pytest.raises(WrongUse, match=r"encoder 'resnet': widht: .* Keys: layers, width"):
+        build("resnet", {"widht": 3}, 32)

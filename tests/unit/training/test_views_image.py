@@ -1,0 +1,74 @@
+"""Views of an image: what each draw may and may not do."""
+
+import numpy as np
+from PIL import Image
+
+from enfold.modalities.image import ImagePreprocess
+from training.views import image as views
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_the_same_generator_gives_the_same_view():
+    crops = [np.asarray(views.random_resized_crop(IMAGE, rng(7), size=16, scale=(0.05, 1))) for _ in range(2)]
+    assert np.array_equal(*crops)
+
+
+def test_a_crop_of_everything_is_a_resize():
+    square = IMAGE[:, :40]
+    crop = views.random_resized_crop(square, rng(), size=16, scale=(1, 1), ratio=(1, 1))
+    whole = Image.fromarray(square).resize((16, 16), Image.Resampling.BICUBIC)
+    assert np.array_equal(np.asarray(crop), np.asarray(whole))
+
+
+def test_crops_have_the_area_and_shape_asked_for():
+    boxes = [views._box(400, 300, rng(seed), (0.2, 0.6), (3 / 4, 4 / 3)) for seed in range(300)]
+    sizes = np.array([(right - left, bottom - top) for left, top, right, bottom in boxes])
+    share, shape = sizes.prod(1) / (400 * 300), sizes[:, 0] / sizes[:, 1]
+    assert share.min() > 0.19
+    assert share.max() < 0.61
+    assert shape.min() > 0.74
+    assert shape.max() < 1.35
+    assert all(left >= 0 and right <= 400 and top >= 0 and bottom <= 300 for left, top, right, bottom in boxes)
+
+
+def test_a_shape_that_never_fits_falls_back_to_the_centre():
+    assert views._box(1000, 10, rng(), (1, 1), (3 / 4, 4 / 3)) == (493, 0, 506, 10)
+
+
+def test_half_of_the_views_are_mirrored():
+    view = Image.fromarray(IMAGE)
+    flipped = [not np.array_equal(np.asarray(views.random_flip(view, rng(seed))), IMAGE) for seed in range(200)]
+    assert 0.4 < np.mean(flipped) < 0.6
+
+
+def test_jitter_of_no_strength_changes_nothing():
+    still = views.color_jitter(
+        Image.fromarray(IMAGE), rng(), probability=1, brightness=0, contrast=0, saturation=0, hue=0
+    )
+    assert np.abs(np.asarray(still).astype(int) - IMAGE).mean() < 1  # to HSV and back in 8 bits
+
+
+def test_jitter_and_blur_happen_as_often_as_asked():
+    view = Image.fromarray(IMAGE)
+    jittered = [
+        views.color_jitter(view, rng(s), probability=0.3, brightness=0.1, contrast=0.1, saturation=0.1, hue=0.01)
+        is not view
+        for s in range(300)
+    ]
+    blurred = [views.random_blur(view, rng(s), probability=0.1) is not view for s in range(300)]
+    assert 0.22 < np.mean(jittered) < 0.38
+    assert 0.05 < np.mean(blurred) < 0.16
+
+
+def test_a_view_is_normalised_as_serving_does():
+    from enfold.modalities.image import Image as ImageModality
+
+    preprocess = ImagePreprocess(size=16)
+    square = IMAGE[:16, :16]
+    served = ImageModality(preprocess).prepare(square)[0].arrays["image"]
+    np.testing.assert_array_equal(views.to_array(Image.fromarray(square), preprocess), served)
