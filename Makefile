@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check
+.PHONY: setup demo demo-ui test test-browser check docs bench
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -10,11 +10,26 @@ setup: .venv/ready
 	$(BIN)/pip install -q -e '.[all,dev]'
 	touch $@
 
+demo: setup
+	$(BIN)/enfold demo
+
+demo-ui: setup
+	$(BIN)/enfold demo --ui
+
 test: setup
 	$(BIN)/python -m pytest
+
+test-browser: setup
+	$(BIN)/python -m pytest tests/browser
 
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/python -m training.catalogue > docs/catalogue.md
+
+bench: setup
+	$(BIN)/python -m benchmarks.minilm_parity

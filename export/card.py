@@ -1,31 +1,66 @@
 """The model card: what a person should know before using a bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from enfold.bundle import Manifest
+from enfold.bundle import Entry, Manifest
 from export.report import Report
 
 
 def card(manifest: Manifest, report: Report, notes: Sequence[str] = ()) -> str:
     """README.md of a bundle, in Markdown."""
-    sections = [
+    parts = [
         f"# {manifest.name}, version {manifest.version}",
-        *map(_entry, manifest.entries, manifest.entries.values()),
-        *_use(manifest),
+        *map(_entry, manifest.entries.values()),
         *notes,
-        f"## Variants\n\n{_variants(manifest, report)}",
-        *[f"`{variant}` was tried and not published: {why}." for variant, why in report.dropped.items()],
-        *([f"## Quality\n\n{_table(['figure', 'value'], manifest.metrics.items())}"] if manifest.metrics else []),
-        f"## Where it comes from\n\n{_lineage(manifest)}",
+        _use(manifest),
+        "## Tasks\n\n" + "\n".join(map(_task, manifest.tasks.items())) if manifest.tasks else "",
+        "## Quality\n\n" + _table(("figure", "value"), manifest.metrics.items()) if manifest.metrics else "",
+        "## Variants\n\n" + _variants(manifest, report),
+        "\n".join(f"`{variant}` was tried and is not here: {why}." for variant, why in report.dropped.items()),
+        f"Judged on {report.items:,} held-out items of {report.data}; every figure is in `export_report.json`.",
+        "## Where it comes from\n\n" + _table(("what", "id"), manifest.lineage.model_dump(exclude_defaults=True).items()),
         f"## Licence\n\n{manifest.licence}",
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _entry(name: str, entry: object) -> str:
-    facts = dict(entry)  # type: ignore[call-overload]
-    length = "of length 1" if facts["normalize"] else "of any length"
+def _entry(entry: Entry) -> str:
+    length = "of length 1" if entry.normalize else "of any length"
     return (
-        f"Turns {facts['modality']} items into vectors of {facts['dimensions']} numbers, {length}, "
-        f"in space `{facts['space']}` (pooling: {facts['pooling']})."
+        f"Turns {entry.modality} items into vectors of {entry.dimensions} numbers, {length}, in space `{entry.space}` "
+        f"(pooling: {entry.pooling})."
     )
+
+
+def _use(manifest: Manifest) -> str:
+    item = '"a text"' if "text" in manifest.entries else '"a/file"'
+    return f'```python\nimport enfold\n\nenfold.open("{manifest.name}").embed([{item}]).vectors\n```'
+
+
+def _task(task: tuple[str, dict[str, object]]) -> str:
+    name, spec = task
+    labels = spec.get("labels")
+    return f"- {name}" + (f": {', '.join(map(str, labels))}" if isinstance(labels, list | tuple) else "")
+
+
+def _variants(manifest: Manifest, report: Report) -> str:
+    rows = [
+        (variant, f"{report.megabytes[variant]:,.1f} MB", f"{report.items_per_second[variant]:,.0f}", _fidelity(report, variant))
+        for variant in manifest.variants
+    ]
+    return _table(("variant", "weights and graph", "items per second at export", "fidelity"), rows)
+
+
+def _fidelity(report: Report, variant: str) -> str:
+    if variant == "fp32":
+        return f"cosine to the trained encoder ≥ {report.worst('cosine to'):.7f}"
+    return f"recall@10 of fp32's neighbours {report.worst('recall@10', variant):.4f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(value) for value in line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -26,7 +26,7 @@ def judge(draft: Draft, models: Mapping[str, Model], seen: Witnesses) -> Report:
     _refuse(draft, checks)
     failed = {check.variant for check in checks if not check.passed}
     survey = Survey(draft, {variant: model for variant, model in models.items() if variant not in failed})
-    enough(draft, survey.count)
+    enough(draft.held_out, survey.count)
     checks += survey.spread()
     _refuse(draft, checks)
     for variant in survey.seen:

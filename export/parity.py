@@ -11,7 +11,7 @@ import numpy as np
 from enfold.errors import GateRefused
 from enfold.modalities import Arrays, Sample
 from enfold.model import Model, cosine
-from export.draft import Draft
+from export.draft import Draft, HeldOut
 from export.limits import AGREEMENT, ALONE_COSINE, BATCHES, COSINE, MAX_ABS, NEIGHBOURS, WITNESSES
 from export.report import Check, at_least, at_most, impossible
 
@@ -50,7 +50,7 @@ class Witnesses:
 def witnesses(draft: Draft, model: Model) -> Witnesses:
     """Items spread evenly over the held-out set."""
     items = draft.held_out.items
-    enough(draft, len(items))
+    enough(draft.held_out, len(items))
     chosen = np.unique(np.linspace(0, len(items) - 1, WITNESSES).astype(int))
     modality = model.modalities[draft.modality]
     pairs = [(items[i], model.prepare(items[i])[0]) for i in map(int, chosen)]
@@ -58,10 +58,10 @@ def witnesses(draft: Draft, model: Model) -> Witnesses:
     return Witnesses(draft, [item for item, _ in pairs], [sample for _, sample in pairs])
 
 
-def enough(draft: Draft, count: int) -> None:
+def enough(held_out: HeldOut, count: int) -> None:
     if count <= NEIGHBOURS:
         raise GateRefused(
-            f"'{draft.held_out.name}' has {count} distinct held-out items; the gate compares the {NEIGHBOURS} nearest "
+            f"'{held_out.name}' has {count} distinct held-out items; the gate compares the {NEIGHBOURS} nearest "
             f"of each and needs {NEIGHBOURS + 1} or more: give more data"
         )
 

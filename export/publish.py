@@ -49,7 +49,7 @@ def publish(draft: Draft, name: str, store: Path) -> Published:
         failed = {variant: report.failures(variant) for variant in manifest.variants}
         dropped |= {variant: str(checks[0]) for variant, checks in failed.items() if checks}
         report = report.model_copy(update={"dropped": dropped, "megabytes": _megabytes(folder, draft, manifest)})
-        for variant in set(manifest.variants) & set(dropped):
+        for variant in dropped:
             for file in (folder / "graphs").glob(f"{draft.graph}.{variant}.*"):
                 file.unlink()
         manifest = _manifest(draft, name, manifest.version, dropped)

@@ -43,3 +43,33 @@ def methods(slug: Annotated[str | None, typer.Argument(help="one method, with it
         raise UnknownName.among("method", slug, [row["slug"] for row in rows])
     file = RESULTS / f"{slug}.json"
     return found | ({"result": json.loads(file.read_bytes())} if file.exists() else {})
+
+
+def page() -> str:
+    """docs/catalogue.md: every method with its state and claim."""
+    rows = entries()
+    working = sum(row["state"] == "working" for row in rows)
+    lines = [
+        "# Catalogue",
+        "",
+        f"{len(rows)} published methods, {working} of them working. `make docs` writes this page from recipes and results.",
+        "",
+        "| method | paper | family | modality | state | claim |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        facts = [row[key] for key in ("paper", "family", "modality", "state")]
+        lines.append(" | ".join([f"| `{row['slug']}`", *facts, f"{_told(row['claim'])} |"]))
+    return "\n".join(lines) + "\n"
+
+
+def _told(claim: dict[str, Any] | None) -> str:
+    if claim is None:
+        return ""
+    low, high = claim["interval"]
+    figures = f"{claim['value']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{claim['verdict']}: {figures}, threshold {claim['threshold']:+.3f}, {len(claim['seeds'])} seeds"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -32,7 +32,7 @@ class FineTune(Method):
     def example(self, item: Item, rng: np.random.Generator) -> dict[str, np.ndarray]:
         view = views.random_resized_crop(item.value, rng, size=self.preprocess.size, scale=self.config.crop_scale)
         view = views.random_flip(view, rng)
-        return {"image": views.to_array(view, self.preprocess), "label": np.int64(item.label)}
+        return {"image": views.to_array(view, self.preprocess), "label": np.array(item.label)}
 
     def forward(self, batch: Batch) -> Losses:
         logits = self.head(self.encoder({"image": batch["image"]}).embedding)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,14 +27,16 @@ def save_head(
     """weight [C, D] and bias [C] act on the raw embedding [B, D]."""
     tensors = {"weight": torch.from_numpy(weight.astype(np.float32)), "bias": torch.from_numpy(bias.astype(np.float32))}
     save_file(tensors, folder / "head.safetensors")
-    np.savez(folder / "statistics.npz", **{key: value.astype(np.float32) for key, value in statistics.items()})
+    kept: dict[str, Any] = {key: value.astype(np.float32) for key, value in statistics.items()}
+    np.savez(folder / "statistics.npz", **kept)
     (folder / "head.json").write_text(json.dumps({"labels": labels, "temperature": temperature}))
 
 
 def load_head(folder: Path) -> tuple[nn.Linear, list[str], float]:
     """The head with its labels and temperature."""
     tensors, facts = load_file(folder / "head.safetensors"), json.loads((folder / "head.json").read_bytes())
-    head = nn.Linear(*reversed(tensors["weight"].shape))
+    classes, dim = tensors["weight"].shape
+    head = nn.Linear(dim, classes)
     head.load_state_dict(tensors)
     return head.eval(), facts["labels"], facts["temperature"]
 

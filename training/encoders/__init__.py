@@ -33,6 +33,7 @@ class Encoder(nn.Module):
     """`inputs` are named as the modality names them: {"image": [B, 3, H, W]}."""
 
     Config: ClassVar[type[BaseModel]]
+    net: Any  # the library's network
     dim: int
     pooling: str  # how tokens become the embedding, in words
 

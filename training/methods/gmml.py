@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from enfold.errors import WrongUse
 from enfold.modalities import Arrays
 from training.encoders import Encoder
+from training.encoders.vit import ViT
 from training.methods import Batch, Item, Losses, Method
 from training.views import image as views
 
@@ -50,10 +51,11 @@ class GMMLConfig(BaseModel, frozen=True, extra="forbid"):
 class GMML(Method):
     Config = GMMLConfig
     config: GMMLConfig
+    encoder: ViT
 
     def __init__(self, encoder: Encoder, config: GMMLConfig, preprocess: views.ImagePreprocess):
         super().__init__(encoder, config, preprocess)
-        if not hasattr(encoder, "num_tokens"):
+        if not isinstance(encoder, ViT):
             raise WrongUse("method 'gmml' restores patches: it needs encoder 'vit'")
         if max(config.blocks) > encoder.config.depth:
             raise WrongUse(f"gmml: blocks {config.blocks} of an encoder that has {encoder.config.depth}")
@@ -108,7 +110,7 @@ class GMML(Method):
         view = views.random_blur(view, rng, probability=config.blur_probability)
         clean = views.to_array(view, self.preprocess)
         corrupted, mask, replace = self.corrupt(clean, rng)
-        return {"clean": clean, "corrupted": corrupted, "mask": mask[None], "replace": np.bool_(replace)}
+        return {"clean": clean, "corrupted": corrupted, "mask": mask[None], "replace": np.array(replace)}
 
     def corrupt(self, clean: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool]:
         """Corrupted [3, H, W], mask [H, W], and whether another image shall fill it (then nothing is changed yet)."""

@@ -202,22 +202,22 @@ def test_a_graph_is_built_while_others_read_and_write(index, monkeypatch):
     """What is written, changed and deleted during the build is there after it, and found through the graph."""
     monkeypatch.setattr(collection, "GRAPH_KIB", 500)
     kept = index.create(new_collection("big", dimensions=64))
-    first = points(8000, dimensions=64)
-    kept.upsert(Points(first.ids[:6000], first.vectors[:6000], first.payloads[:6000], "sp_a"))
+    first = points(4000, dimensions=64)
+    kept.upsert(Points(first.ids[:3000], first.vectors[:3000], first.payloads[:3000], "sp_a"))
     building = threading.Thread(target=kept.optimize)
     kept.facet("label")
     building.start()
-    kept.upsert(Points(first.ids[6000:], first.vectors[6000:], first.payloads[6000:], "sp_a"))
+    kept.upsert(Points(first.ids[3000:], first.vectors[3000:], first.payloads[3000:], "sp_a"))
     kept.delete(ids=first.ids[:10])
     assert kept.query(first.vectors[100], limit=1)[0].id == first.ids[100]
     building.join()
     kept.optimize()
     info = kept.info()
-    assert info.points == 7990
-    assert info.indexed > 6000
-    assert kept.query(first.vectors[7999], limit=1)[0].id == first.ids[7999]
+    assert info.points == 3990
+    assert info.indexed > 3000
+    assert kept.query(first.vectors[3999], limit=1)[0].id == first.ids[3999]
     assert first.ids[3] not in [hit.id for hit in kept.query(first.vectors[3], limit=5)]
-    assert sum(facet.count for facet in kept.facet("label")) == 7990
+    assert sum(facet.count for facet in kept.facet("label")) == 3990
 
 
 def test_arrow_carries_points_both_ways():

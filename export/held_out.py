@@ -1,0 +1,57 @@
+"""Real items for the gate of an imported encoder, which was trained elsewhere on who knows what."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from enfold.errors import WrongUse
+from export.draft import HeldOut
+from training.data.dataset import digest
+from training.data.sources import open_dataset
+
+USUAL = {"text": "brown", "image": "emoji"}  # built-in data set of each modality
+
+
+def held_out(modality: str, source: str | None, data: Path) -> HeldOut:
+    """Items of `source`, or of the modality's usual data set; texts are also had without any.
+
+    data   the folder of data sets
+
+    Raises WrongUse if there is nothing to judge an encoder of this modality by.
+    """
+    usual = USUAL.get(modality, "")
+    if source is None and (data / usual / "dataset.json").is_file():
+        source = usual
+    if source is None and modality == "text":
+        return _python_help()
+    if source is None:
+        raise WrongUse(f"the gate needs real {modality} items: --data FOLDER, or first: enfold data fetch {usual}")
+    found = open_dataset(source, data=data)
+    if found.modality != modality:
+        raise WrongUse(f"--data: the encoder takes {modality} items, data set '{found.name}' holds {found.modality} items")
+    items = [record.path if record.value is None else record.value for record in found.records]
+    if modality == "text":
+        texts = [item.read_text() if isinstance(item, Path) else item for item in items]
+        return HeldOut(found.name, found.fingerprint, short_and_long(texts))
+    return HeldOut(found.name, found.fingerprint, items)
+
+
+def short_and_long(documents: list[str]) -> list[str]:
+    """Distinct sentences, paragraphs and whole documents, longer than most encoders take; 5,000 of much text."""
+    paragraphs = [part.strip() for text in documents for part in re.split(r"\n\s*\n", text)]
+    sentences = [part for text in paragraphs for part in re.split(r"(?<=[.?!])\s+", text)]
+    mixed = [*_spread(documents, 150), *_spread(paragraphs, 850), *_spread(sentences, 4000)]
+    return list(dict.fromkeys(text for text in mixed if text.strip()))
+
+
+def _spread(texts: list[str], count: int) -> list[str]:
+    """At most `count` of the texts, evenly spread."""
+    return [texts[int(i)] for i in np.unique(np.linspace(0, len(texts) - 1, count).astype(int))]
+
+
+def _python_help() -> HeldOut:
+    """The help topics that ship with every Python: some 80 articles of English."""
+    from pydoc_data.topics import topics
+
+    return HeldOut("Python's help topics", digest(topics.values()), short_and_long(list(topics.values())))

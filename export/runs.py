@@ -1,0 +1,162 @@
+"""A finished run as a draft: its encoder, its heads, and the items it was not trained on."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from enfold import settings
+from enfold.bundle import Lineage
+from enfold.errors import UnknownName, WrongUse
+from enfold.modalities import Arrays, Modality
+from export.draft import Draft, HeldOut, Reference
+from export.onnx import encoder_graph, head_graph
+from export.parity import enough
+from training.adaptation.head import load_head
+from training.data.dataset import Dataset
+from training.data.sources import open_dataset
+from training.encoders import Encoder
+from training.encoders.files import load_encoder
+from training.recipe import Pretrain, Recipe
+
+STATISTICS = "resources/statistics.npz"
+
+
+def find_run(ref: str) -> Path:
+    """The folder of a run, given by its id or its path. Raises UnknownName or WrongUse."""
+    runs = settings.load().runs
+    for folder in (Path(ref), runs / ref):
+        if folder.is_dir():
+            return folder
+    known = [path.name for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
+    raise UnknownName.among("run", ref, known, "A run may also be given by the path of its folder.")
+
+
+class FinishedRun:
+    """The stages of a run that an export may use."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self.recipe = Recipe.model_validate_json((path / "recipe.json").read_bytes())
+            self.story = json.loads((path / "run.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            raise WrongUse(f"{path} is not a run: a run's folder holds recipe.json and run.json") from None
+        self.stages = {stage.name: stage for stage in self.recipe.stage}
+        self.figures = {name: self._figures(name) for name in self.stages if (self._folder(name) / "done.json").exists()}
+
+    def needs(self) -> tuple[str, ...]:
+        """What an export of this run takes: what its export stage names, or every finished stage."""
+        stated = [stage.needs for stage in self.recipe.stage if stage.verb == "export"]
+        return stated[-1] if stated else tuple(self.figures)
+
+    def encoder(self, needs: Sequence[str]) -> str:
+        """The last of these stages that made an encoder."""
+        for name in needs:
+            if name not in self.stages:
+                raise UnknownName.among(f"stage of run {self.path.name}:", name, self.stages)
+            if name not in self.figures:
+                raise WrongUse(f"stage '{name}' of run {self.path.name} is not finished: enfold run {self.recipe.slug}")
+        made = [name for name in needs if (self._folder(name) / "encoder.json").exists()]
+        if not made:
+            listed = ", ".join(needs) or "no stage"
+            raise WrongUse(f"run {self.path.name} has no encoder to export in {listed}: need a finished stage that makes one")
+        return made[-1]
+
+    def head(self, needs: Sequence[str], encoder: str) -> str | None:
+        """The last of these stages that fitted a head; it must have been fitted on `encoder`."""
+        made = [name for name in needs if (self._folder(name) / "head.json").exists()]
+        if not made:
+            return None
+        own = (self._folder(made[-1]) / "encoder.json").exists()
+        fitted_on = made[-1] if own else self.encoder(self.stages[made[-1]].needs)
+        if fitted_on != encoder:
+            raise WrongUse(f"the head of stage '{made[-1]}' was fitted on '{fitted_on}', not on '{encoder}': need one of them")
+        return made[-1]
+
+    def draft(self, needs: Sequence[str]) -> Draft:
+        """Raises WrongUse or UnknownName if these stages make no bundle."""
+        stage = self.encoder(needs)
+        head_stage = self.head(needs, stage)
+        encoder, modality = load_encoder(self._folder(stage)), self.recipe.modality_of()
+        data = open_dataset(self.recipe.data.source, data=settings.load().data)
+        held_out = _held_out(data.shortened(self.recipe.data.train_items))
+        enough(held_out, len(held_out.items))
+        head, task, resources = self._classify(head_stage)
+        example = modality.collate([modality.prepare(modality.read(item))[0] for item in held_out.items[:3]])
+        return Draft(
+            modality=self.recipe.modality,
+            preprocess=modality.preprocess.model_dump(mode="json"),
+            encoder=encoder_graph(encoder, example),
+            weights={name: tensor.numpy() for name, tensor in encoder.state_dict().items()},
+            pooling=encoder.pooling,
+            normalize=True,
+            dimensions=encoder.dim,
+            reference=reference(encoder, modality, {"classify": head} if head else {}),
+            held_out=held_out,
+            licence=f"trained on {data.name} ({data.licence})",
+            lineage=self._lineage(stage),
+            heads={"classify": head_graph(head, encoder.dim, "out_classify")} if head else {},
+            tasks={"classify": task} if head else {},
+            resources=resources,
+            metrics=self._metrics(stage),
+        )
+
+    def _classify(self, stage: str | None) -> tuple[nn.Module | None, dict[str, Any], dict[str, bytes]]:
+        """Head, task spec and resources of the classify task."""
+        if stage is None:
+            return None, {}, {}
+        head, labels, temperature = load_head(self._folder(stage))
+        spec = {"labels": labels, "head": "head_classify", "temperature": temperature, "statistics": STATISTICS}
+        return head, spec, {STATISTICS: (self._folder(stage) / "statistics.npz").read_bytes()}
+
+    def _lineage(self, stage: str) -> Lineage:
+        before = [self.stages[name] for name in (stage, *self.stages[stage].needs)]
+        return Lineage(
+            run=self.story["id"],
+            method=next((one.method for one in before if isinstance(one, Pretrain)), None),
+            recipe=self.story["recipe_digest"],
+            data=self.story["data"]["fingerprint"],
+        )
+
+    def _metrics(self, encoder: str) -> dict[str, float]:
+        """Figures of the stages that worked on this encoder: <stage>.<figure>."""
+        return {
+            f"{name}.{key}": float(value)
+            for name, figures in self.figures.items()
+            if encoder in self.stages[name].needs
+            for key, value in figures.items()
+            if isinstance(value, int | float)
+        }
+
+    def _folder(self, stage: str) -> Path:
+        return self.path / "stages" / stage
+
+    def _figures(self, stage: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self._folder(stage) / "done.json").read_bytes())["figures"]
+        return found
+
+
+def reference(encoder: Encoder, modality: Modality[Any], heads: dict[str, nn.Module]) -> Reference:
+    """A trained encoder and its heads in torch, with the modality it was trained with."""
+
+    @torch.inference_mode()
+    def encode(inputs: Arrays) -> Arrays:
+        encoded = encoder({name: torch.from_numpy(array) for name, array in inputs.items()})
+        answers = {f"out_{task}": head(encoded.embedding).numpy() for task, head in heads.items()}
+        return {"out_tokens": encoded.tokens.numpy(), "out_embedding": encoded.embedding.numpy(), **answers}
+
+    return Reference(lambda item: modality.prepare(modality.read(item))[0].arrays, encode)
+
+
+def _held_out(data: Dataset) -> HeldOut:
+    """The test split; validation where there is none."""
+    split = data.split("test") if len(data.split("test")) else data.split("val")
+    items = [record.path if record.value is None else record.value for record in split.records]
+    labels = [record.label for record in split.records]
+    known = [label for label in labels if label is not None]
+    return HeldOut(data.name, data.fingerprint, items, known if len(known) == len(labels) else None)

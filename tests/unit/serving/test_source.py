@@ -1,0 +1,111 @@
+"""Where items come from: folders and manifests, each item with the same key in every run."""
+
+import json
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from enfold.errors import WrongUse
+from serving.jobs.source import Item, open_source
+from tests.unit.serving.conftest import pictures
+
+
+def items(name, tmp_path, modality="image"):
+    return list(open_source(str(name), modality=modality, data=tmp_path / "data").items())
+
+
+def test_a_folder_gives_its_files_with_the_first_folder_as_label(tmp_path):
+    folder = pictures(tmp_path / "photos", 3)
+    (folder / "loose.PNG").touch()
+    (folder / "notes.txt").touch()
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "no.png").touch()
+    assert [(item.key, item.fields.get("label")) for item in items(folder, tmp_path)] == [
+        ("blue/0002.png", "blue"),
+        ("green/0001.png", "green"),
+        ("loose.PNG", None),
+        ("red/0000.png", "red"),
+    ]
+
+
+def test_folders_named_after_splits_are_splits(tmp_path):
+    pictures(tmp_path / "photos" / "train", 1)
+    pictures(tmp_path / "photos" / "test", 1)
+    found = items(tmp_path / "photos", tmp_path)
+    assert [item.fields for item in found] == [{"split": "test", "label": "red"}, {"split": "train", "label": "red"}]
+
+
+def test_a_file_name_that_is_no_unicode_is_still_an_item(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with open(bytes(tmp_path / "photos") + b"/caf\xe9.png", "wb"):
+        pass
+    [item] = items(tmp_path / "photos", tmp_path)
+    assert item.key == "caf\\xe9.png"
+    assert item.raw.exists()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_manifest_gives_ids_paths_and_payload(tmp_path, suffix):
+    rows = [{"id": "a", "path": "x.png", "label": "cat", "price": 2}, {"id": "b", "path": "y.png", "label": "dog", "price": 3}]
+    manifest = tmp_path / f"list.{suffix}"
+    if suffix == "parquet":
+        parquet.write_table(pa.Table.from_pylist(rows), manifest)
+    elif suffix == "csv":
+        manifest.write_text("id,path,label,price\na,x.png,cat,2\nb,y.png,dog,3\n")
+    else:
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert items(manifest, tmp_path) == [
+        Item("a", tmp_path / "x.png", {"label": "cat", "price": 2}),
+        Item("b", tmp_path / "y.png", {"label": "dog", "price": 3}),
+    ]
+
+
+def test_a_fetched_data_set_goes_by_its_name(tmp_path):
+    (tmp_path / "data" / "emoji").mkdir(parents=True)
+    parquet.write_table(pa.table({"path": ["x.png"], "split": ["train"]}), tmp_path / "data" / "emoji" / "manifest.parquet")
+    source = open_source("emoji", modality="image", data=tmp_path / "data")
+    assert source.uri == "data:emoji"
+    assert [item.key for item in source.items()] == ["x.png"]
+
+
+def test_texts_stand_in_the_manifest_itself(tmp_path):
+    (tmp_path / "texts.jsonl").write_text('{"text": "a cat", "year": 1999}\n{"text": "a dog", "year": null}\n')
+    found = items(tmp_path / "texts.jsonl", tmp_path, "text")
+    assert [(item.key, item.raw, item.fields) for item in found] == [
+        ("row 0", "a cat", {"year": 1999}),
+        ("row 1", "a dog", {}),
+    ]
+
+
+def test_the_state_changes_with_the_file_and_with_its_fields(tmp_path):
+    file = tmp_path / "x.png"
+    file.write_bytes(b"1")
+    before = Item("x", file, {"label": "cat"}).state()
+    assert Item("x", file, {"label": "cat"}).state() == before
+    assert Item("x", file, {"label": "dog"}).state() != before
+    file.write_bytes(b"22")
+    assert Item("x", file, {"label": "cat"}).state() != before
+    file.unlink()
+    assert Item("x", file, {"label": "cat"}).state() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("nowhere", None, "there is no source"),
+        ("empty", "", "holds no image files"),
+        ("bad.csv", "", "cannot be read as a table"),
+        ("bad.parquet", "no parquet", "cannot be read as a table"),
+        ("bad.jsonl", "{", "cannot be read as a table"),
+        ("other.csv", "a,b\n1,2\n", "has columns a, b; image items need path"),
+        ("none.csv", "path\n", "has no rows"),
+    ],
+)
+def test_a_source_without_items_is_refused(tmp_path, name, content, sentence):
+    if name == "empty":
+        (tmp_path / name).mkdir()
+    elif content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(WrongUse, match=sentence):
+        open_source(str(tmp_path / name), modality="image", data=tmp_path / "data")
