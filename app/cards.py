@@ -1,7 +1,6 @@
 """Points drawn as cards: picture, title, score, and a link that looks for more like it."""
 
 from typing import Any
-from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -32,8 +31,3 @@ def _card(collection: str, point: dict[str, Any]) -> None:
 def title(payload: dict[str, Any]) -> str:
     """What a person calls the item: its title, else its name in the source."""
     return str(payload.get("title") or payload.get("item") or "")
-
-
-def link(collection: str, id: str) -> str:
-    """The address of a search for points like this one."""
-    return "/search?" + urlencode({"collection": collection, "id": id})

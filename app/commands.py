@@ -1,7 +1,6 @@
 """Commands of this room: open the explorer."""
 
 import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from enfold import settings
+from enfold import ports, settings
 from enfold.errors import MissingExtra
 
 # No telemetry, no file watcher, no traces to the browser; the address is loopback unless told otherwise.
@@ -24,21 +23,17 @@ _OPTIONS = {
 
 
 def app(
-    port: Annotated[int, typer.Option(help="port of the explorer")] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port of the explorer")] = 8501,
     host: Annotated[str, typer.Option(help="address to bind")] = "127.0.0.1",
 ) -> None:
     """Open the explorer on the server at ENFOLD_URL, until Ctrl-C."""
     if find_spec("streamlit") is None:
         raise MissingExtra("the explorer needs 'streamlit', which is not installed: pip install 'enfold[app]'")
-    options = _OPTIONS | {"server.port": str(port), "server.address": host}
-    words = [f"--{name}={value}" for name, value in options.items()]
-    print(f"explorer of {settings.load().url} at http://{host}:{port}", file=sys.stderr)
+    ports.check_free(host, port)
     main = Path(__file__).parent / "main.py"
+    words = [f"--{name}={value}" for name, value in {**_OPTIONS, "server.port": port, "server.address": host}.items()]
+    print(f"explorer of {settings.load().url} on http://{host}:{port} (Ctrl-C stops it)", file=sys.stderr)
     # The checkout itself must be importable: streamlit puts only the script's own folder on the path.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(main.parents[1]), os.environ.get("PYTHONPATH", "")])}
-    child = subprocess.Popen([sys.executable, "-m", "streamlit", "run", str(main), *words], env=environment)
-    try:
-        child.wait()
-    except KeyboardInterrupt:
-        child.terminate()
-        child.wait()
+    path = os.pathsep.join(filter(None, [str(main.parents[1]), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "streamlit", "run", str(main), *words]
+    os.execve(sys.executable, command, os.environ | {"PYTHONPATH": path})

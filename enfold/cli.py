@@ -18,6 +18,8 @@ COMMANDS = {
     "methods": ("training.catalogue:methods", "The catalogue: 96 methods, their state and claims."),
     "run": ("training.commands:run", "Run every stage of a recipe; finished stages are skipped."),
     "reproduce": ("training.claims:reproduce", "Run a method's claim and write docs/results."),
+    "export": ("export.commands:export_run", "Put a run through the gate into a bundle."),
+    "import": ("export.commands:import_model", "Put a model trained elsewhere through the gate into a bundle."),
     "serve": ("serving.commands:serve", "Answer over HTTP with the named bundles."),
     "embed": ("serving.jobs.embed:embed", "Embed every item of a source into the index or Parquet files."),
     "search": ("serving.commands:search", "The points of a collection nearest to a file or a text."),
@@ -28,6 +30,9 @@ COMMANDS = {
     "bundle show": ("enfold.store:show_bundle", "Manifest and gate report of a bundle."),
     "bundle verify": ("enfold.store:verify_bundle", "Check digests and golden items of a bundle."),
     "bundle promote": ("enfold.store:promote_bundle", "Point an alias at a version."),
+    "app": ("app.commands:app", "Open the explorer."),
+    "demo": ("enfold.demo:demo", "The whole chain on real pictures, and one table."),
+    "doctor": ("enfold.doctor:doctor", "Check this installation."),
 }
 
 

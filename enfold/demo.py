@@ -6,7 +6,6 @@ Drives the other rooms through the command line and the HTTP client alone; whate
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,11 +14,13 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
-from enfold import settings
+from enfold import ports, settings
 from enfold.client import Client
 from enfold.errors import EnfoldError, Unavailable
 from enfold.settings import Settings
+from enfold.tables import table
 
 DATA, RECIPE, BUNDLE = "emoji", "gmml", "emoji"
 NEIGHBOURS = 10
@@ -30,8 +31,9 @@ _START_SECONDS = 60
 def demo(
     ui: Annotated[bool, typer.Option("--ui", help="leave server and explorer running until Ctrl-C")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="a few training steps, to see it work")] = False,
-) -> list[dict[str, str]]:
+) -> list[dict[str, str]] | None:
     """Real images to a search result, with one table at the end."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops it, children are stopped too
     config = settings.load()
     clock = _Clock()
     with clock.stage("fetch"):
@@ -39,7 +41,7 @@ def demo(
     with clock.stage("train, evaluate, export"):
         story = _enfold("run", RECIPE, *(["--smoke"] if smoke else []))
     ref = f"{story['export']['bundle']}@{story['export']['version']}"
-    port = _free_port()
+    port = ports.free()
     with clock.stage("start server"):
         serving = _started(config, ref, port)
     with serving as client:
@@ -52,7 +54,9 @@ def demo(
             precision = _precision(client, collection)
         rows = _table(story, job, precision, clock)
         if ui:
+            Console().print(table(rows))
             _explore(client.url)
+            return None
     return rows
 
 
@@ -140,12 +144,6 @@ def _enfold(*words: str, env: dict[str, str] | None = None) -> Any:
     if done.returncode:
         raise EnfoldError(answer.get("error", {}).get("message", f"enfold {words[0]} failed"))
     return answer
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class _Clock:

@@ -18,7 +18,8 @@ def card(manifest: Manifest, report: Report, notes: Sequence[str] = ()) -> str:
         "## Variants\n\n" + _variants(manifest, report),
         "\n".join(f"`{variant}` was tried and is not here: {why}." for variant, why in report.dropped.items()),
         f"Judged on {report.items:,} held-out items of {report.data}; every figure is in `export_report.json`.",
-        "## Where it comes from\n\n" + _table(("what", "id"), manifest.lineage.model_dump(exclude_defaults=True).items()),
+        "## Where it comes from\n\n"
+        + _table(("what", "id"), manifest.lineage.model_dump(exclude_defaults=True).items()),
         f"## Licence\n\n{manifest.licence}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -45,7 +46,12 @@ def _task(task: tuple[str, dict[str, object]]) -> str:
 
 def _variants(manifest: Manifest, report: Report) -> str:
     rows = [
-        (variant, f"{report.megabytes[variant]:,.1f} MB", f"{report.items_per_second[variant]:,.0f}", _fidelity(report, variant))
+        (
+            variant,
+            f"{report.megabytes[variant]:,.1f} MB",
+            f"{report.items_per_second[variant]:,.0f}",
+            _fidelity(report, variant),
+        )
         for variant in manifest.variants
     ]
     return _table(("variant", "weights and graph", "items per second at export", "fidelity"), rows)

@@ -1,6 +1,7 @@
 """Commands of this room: a run or a foreign model, through the gate, into a bundle of the store."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from enfold import settings
 from enfold.errors import WrongUse
 from export import imports, onnx_file
 from export.draft import Draft
+from export.held_out import held_out
 from export.publish import check_name, publish
 from export.runs import FinishedRun, find_run
 
@@ -28,3 +30,55 @@ def export_stage(run_path: Path, bundle: str, needs: tuple[str, ...]) -> dict[st
     """What the export stage of a recipe does."""
     check_name(bundle)
     return _published(lambda: FinishedRun(run_path).draft(needs), bundle)
+
+
+def import_model(
+    path: Annotated[Path, typer.Argument(help="a sentence-transformers or Hugging Face folder, or an .onnx file")],
+    name: Name,
+    spec: Annotated[Path | None, typer.Option("--spec", help="of an .onnx file, TOML or JSON")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="data set that the gate judges by")] = None,
+) -> dict[str, Any]:
+    """Put a model trained elsewhere through the gate into a bundle.
+
+    The spec of an .onnx file, model.toml beside model.onnx:
+
+    \b
+    modality = "text"                # or image
+    licence = "MIT"
+    output = "last_hidden_state"     # of the file
+    pooling = "mean"                 # mean, cls, or none if the output is the embedding already
+    normalize = true
+    zeros = ["token_type_ids"]       # inputs of the file that are 0 everywhere
+    inputs = { input_ids = "ids" }   # ours = the file's, where they differ
+    preprocess = { tokenizer = "tokenizer.json", max_tokens = 256 }
+    """
+    check_name(name)
+    if path.is_dir():
+        return _published(lambda: imports.text_draft(path, held_out("text", data, settings.load().data)), name)
+    if not path.is_file():
+        raise WrongUse(f"there is no model {path}: name a model folder or an .onnx file")
+    page = spec or path.with_suffix(".toml")
+    facts = onnx_file.read_spec(page)
+    items = held_out(facts.modality, data, settings.load().data)
+    return _published(lambda: onnx_file.onnx_draft(path, facts, page.parent, items), name)
+
+
+def _published(draft: Callable[[], Draft], name: str) -> dict[str, Any]:
+    started, config = time.monotonic(), settings.load()
+    torch.set_num_threads(config.threads)
+    found = publish(draft(), name, config.bundles)
+    manifest, report = found.manifest, found.report
+    [entry] = manifest.entries.values()
+    return {
+        "bundle": manifest.name,
+        "version": manifest.version,
+        "path": str(found.path),
+        "space": entry.space,
+        "variants": list(manifest.variants),
+        "dropped": report.dropped,
+        "fp32_cosine": report.worst("cosine to"),
+        "items": report.items,
+        "megabytes": report.megabytes,
+        "items_per_second": report.items_per_second,
+        "seconds": round(time.monotonic() - started, 1),
+    }

@@ -1,4 +1,4 @@
-"""What is about to become a bundle: its graphs, the encoder they must agree with, and the real items that judge them."""
+"""What is about to become a bundle: graphs, the encoder they must agree with, real items to judge by."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
+from torch import nn
 
 from enfold.bundle import Entry, Lineage
 from enfold.modalities import Arrays
 from enfold.space import space_id
+from training.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,18 @@ class Reference:
 
     prepare: Callable[[Any], Arrays]  # a raw item -> the arrays of one sample
     encode: Callable[[Arrays], Arrays]  # a batch -> {"out_embedding", "out_tokens", "out_<task>" of every head}
+
+
+def encode_with(encoder: Encoder, heads: Mapping[str, nn.Module] | None = None) -> Callable[[Arrays], Arrays]:
+    """The outputs of a torch encoder and its heads (task -> module), on arrays."""
+
+    @torch.inference_mode()
+    def encode(inputs: Arrays) -> Arrays:
+        encoded = encoder({name: torch.from_numpy(array) for name, array in inputs.items()})
+        answers = {f"out_{task}": head(encoded.embedding).numpy() for task, head in (heads or {}).items()}
+        return {"out_tokens": encoded.tokens.numpy(), "out_embedding": encoded.embedding.numpy(), **answers}
+
+    return encode
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from enfold import modalities
 from enfold.errors import WrongUse
 from export.draft import HeldOut
 from training.data.dataset import digest
@@ -29,12 +30,14 @@ def held_out(modality: str, source: str | None, data: Path) -> HeldOut:
         raise WrongUse(f"the gate needs real {modality} items: --data FOLDER, or first: enfold data fetch {usual}")
     found = open_dataset(source, data=data)
     if found.modality != modality:
-        raise WrongUse(f"--data: the encoder takes {modality} items, data set '{found.name}' holds {found.modality} items")
-    items = [record.path if record.value is None else record.value for record in found.records]
+        raise WrongUse(
+            f"--data: the encoder takes {modality} items, data set '{found.name}' holds {found.modality} items"
+        )
+    reader = modalities.get(modality)(None)
     if modality == "text":
-        texts = [item.read_text() if isinstance(item, Path) else item for item in items]
+        texts = [record.read(reader) for record in found.records]
         return HeldOut(found.name, found.fingerprint, short_and_long(texts))
-    return HeldOut(found.name, found.fingerprint, items)
+    return HeldOut(found.name, found.fingerprint, [record.path for record in found.records])
 
 
 def short_and_long(documents: list[str]) -> list[str]:

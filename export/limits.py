@@ -3,9 +3,10 @@
 from enfold.model import BATCH
 
 COSINE = 0.99999  # of an fp32 vector to the trained encoder's, and of a vector alone to itself in a batch
-# Largest difference of tokens and logits, in units of their root mean square. Rounding alone makes 1e-5 of it; a layer
-# norm with a wrong epsilon moves tokens further, and no cosine sees it.
-MAX_ABS = 1e-4
+# Length of the difference of a raw embedding, in units of the embedding's: what a cosine cannot see. Rounding makes
+# 1e-6 of it in MiniLM and in small ViTs; layer norms with epsilon 1e-5 instead of 1e-6 or 1e-12 make 6e-5 to 8e-4.
+DIFFERENCE = 2e-5
+MAX_ABS = 2e-4  # largest difference of tokens and logits, in units of their root mean square; rounding: 2e-5 in MiniLM
 ALONE_COSINE = 0.999  # of another variant's vector alone and in a batch
 
 RECALL, NEIGHBOURS, TIE = 0.98, 10, 1e-4

@@ -1,8 +1,10 @@
 """From a torch encoder to an ONNX graph: every batch size and length, nothing of the machine that wrote it."""
 # B batch, T tokens of a text, N tokens, D features, C labels
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,31 +35,32 @@ def encoder_graph(encoder: Encoder, example: Arrays) -> onnx.ModelProto:
     example   real inputs of at least 2 items: a batch axis of 1 would be frozen
     """
     # A sequence of integers is a text and ragged; everything else has one shape.
-    axes = {name: {0: "batch", 1: "length"} if array.dtype == np.int64 else {0: "batch"} for name, array in example.items()}
-    return _exported(_Named(encoder, tuple(example)), example, axes, ["out_tokens", "out_embedding"])
+    ragged = [array.dtype == np.int64 for array in example.values()]
+    axes = tuple({0: "batch", 1: "length"} if free else {0: "batch"} for free in ragged)
+    return _exported(_Named(encoder, tuple(example)), example, (axes,), ["out_tokens", "out_embedding"])
 
 
 def head_graph(head: nn.Module, dimensions: int, output: str) -> onnx.ModelProto:
     """embedding [B, D] -> `output` [B, C]."""
     example = {"embedding": np.zeros((2, dimensions), np.float32)}
-    return _exported(head, example, {"embedding": {0: "batch"}}, [output])
+    return _exported(head, example, ({0: "batch"},), [output])
 
 
-def _exported(
-    module: nn.Module, example: Arrays, axes: dict[str, dict[int, str]], outputs: list[str]
-) -> onnx.ModelProto:
+def _exported(module: nn.Module, example: Arrays, axes: tuple[Any, ...], outputs: list[str]) -> onnx.ModelProto:
+    """axes   names of the free axes of each argument of `module`"""
     assert all(len(array) >= 2 for array in example.values())
-    inputs = tuple(torch.from_numpy(array) for array in example.values())
-    shapes = tuple(axes[name] for name in example)
-    program = torch.onnx.export(
-        module.eval(),
-        inputs,
-        dynamo=True,
-        verbose=False,
-        input_names=list(example),
-        output_names=outputs,
-        dynamic_shapes=(shapes,) if isinstance(module, _Named) else shapes,
-    )
+    with warnings.catch_warnings():
+        # It says that an axis of the second input is the first one's too, as its name says already.
+        warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(torch.from_numpy(array) for array in example.values()),
+            dynamo=True,
+            verbose=False,
+            input_names=list(example),
+            output_names=outputs,
+            dynamic_shapes=axes,
+        )
     assert program is not None
     return anonymous(program.model_proto)
 

@@ -12,7 +12,7 @@ from enfold.errors import GateRefused
 from enfold.modalities import Arrays, Sample
 from enfold.model import Model, cosine
 from export.draft import Draft, HeldOut
-from export.limits import AGREEMENT, ALONE_COSINE, BATCHES, COSINE, MAX_ABS, NEIGHBOURS, WITNESSES
+from export.limits import AGREEMENT, ALONE_COSINE, BATCHES, COSINE, DIFFERENCE, MAX_ABS, NEIGHBOURS, WITNESSES
 from export.report import Check, at_least, at_most, impossible
 
 
@@ -105,7 +105,11 @@ def _compared(model: Model, seen: Witnesses, size: int) -> list[Check]:
     where = f", batch of {size}"
     found = np.stack([row["out_embedding"] for _, row in rows])
     want = np.stack([seen.expected[i]["out_embedding"][0] for i, _ in rows])
-    checks = [at_least(COSINE, f"cosine to the trained encoder{where}", "fp32", float(cosine(found, want).min()), len(rows))]
+    apart = float((np.linalg.norm(found - want, axis=1) / np.linalg.norm(want, axis=1)).max())
+    checks = [
+        at_most(DIFFERENCE, f"relative difference of out_embedding{where}", "fp32", apart, len(rows)),
+        at_least(COSINE, f"cosine to the trained encoder{where}", "fp32", float(cosine(found, want).min()), len(rows)),
+    ]
     for name in sorted(set(seen.scale) - {"out_embedding"}):
         pairs = [(row[name], seen.expected[i][name][0]) for i, row in rows]
         # Rows of padding hold nothing; the reference has none.

@@ -65,6 +65,7 @@ def _write(draft: Draft, folder: Path) -> dict[str, str]:
     for path, data in draft.resources.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
+    (folder / "graphs").mkdir()
     graphs.save(draft.encoder, folder / _file(draft, "fp32"))
     for task, head in draft.heads.items():
         graphs.save(head, folder / f"graphs/head_{task}.onnx")
@@ -72,7 +73,11 @@ def _write(draft: Draft, folder: Path) -> dict[str, str]:
     for variant, make in variants.CANDIDATES.items():
         try:
             make(draft.encoder, folder / _file(draft, variant))
-        except (ValueError, RuntimeError, NotImplementedError) as error:  # a foreign graph that the converter cannot take
+        except (
+            ValueError,
+            RuntimeError,
+            NotImplementedError,
+        ) as error:  # a foreign graph that the converter cannot take
             failed[variant] = f"could not be made: {str(error).splitlines()[0]}"
     return failed
 
@@ -126,4 +131,4 @@ def _golden(draft: Draft, models: dict[str, Model], seen: Witnesses, folder: Pat
     golden = {f"{draft.modality}/in/{name}": array for name, array in inputs.items()}
     for variant, model in models.items():
         golden[f"{draft.modality}/{variant}/out_embedding"] = model.session(draft.graph).run(inputs)["out_embedding"]
-    np.savez(folder / "golden.npz", **golden)
+    np.savez(folder / "golden.npz", **golden)  # type: ignore[arg-type]

@@ -5,21 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from enfold import settings
 from enfold.bundle import Lineage
 from enfold.errors import UnknownName, WrongUse
-from enfold.modalities import Arrays, Modality
-from export.draft import Draft, HeldOut, Reference
+from export.draft import Draft, HeldOut, Reference, encode_with
 from export.onnx import encoder_graph, head_graph
 from export.parity import enough
 from training.adaptation.head import load_head
 from training.data.dataset import Dataset
 from training.data.sources import open_dataset
-from training.encoders import Encoder
 from training.encoders.files import load_encoder
 from training.recipe import Pretrain, Recipe
 
@@ -47,7 +43,9 @@ class FinishedRun:
         except (FileNotFoundError, ValueError):
             raise WrongUse(f"{path} is not a run: a run's folder holds recipe.json and run.json") from None
         self.stages = {stage.name: stage for stage in self.recipe.stage}
-        self.figures = {name: self._figures(name) for name in self.stages if (self._folder(name) / "done.json").exists()}
+        self.figures = {
+            name: self._figures(name) for name in self.stages if (self._folder(name) / "done.json").exists()
+        }
 
     def needs(self) -> tuple[str, ...]:
         """What an export of this run takes: what its export stage names, or every finished stage."""
@@ -64,7 +62,9 @@ class FinishedRun:
         made = [name for name in needs if (self._folder(name) / "encoder.json").exists()]
         if not made:
             listed = ", ".join(needs) or "no stage"
-            raise WrongUse(f"run {self.path.name} has no encoder to export in {listed}: need a finished stage that makes one")
+            raise WrongUse(
+                f"run {self.path.name} has no encoder to export in {listed}: need a finished stage that makes one"
+            )
         return made[-1]
 
     def head(self, needs: Sequence[str], encoder: str) -> str | None:
@@ -75,7 +75,9 @@ class FinishedRun:
         own = (self._folder(made[-1]) / "encoder.json").exists()
         fitted_on = made[-1] if own else self.encoder(self.stages[made[-1]].needs)
         if fitted_on != encoder:
-            raise WrongUse(f"the head of stage '{made[-1]}' was fitted on '{fitted_on}', not on '{encoder}': need one of them")
+            raise WrongUse(
+                f"the head of stage '{made[-1]}' was fitted on '{fitted_on}', not on '{encoder}': need one of them"
+            )
         return made[-1]
 
     def draft(self, needs: Sequence[str]) -> Draft:
@@ -96,7 +98,10 @@ class FinishedRun:
             pooling=encoder.pooling,
             normalize=True,
             dimensions=encoder.dim,
-            reference=reference(encoder, modality, {"classify": head} if head else {}),
+            reference=Reference(
+                lambda item: modality.prepare(modality.read(item))[0].arrays,
+                encode_with(encoder, {"classify": head} if head else {}),
+            ),
             held_out=held_out,
             licence=f"trained on {data.name} ({data.licence})",
             lineage=self._lineage(stage),
@@ -139,18 +144,6 @@ class FinishedRun:
     def _figures(self, stage: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self._folder(stage) / "done.json").read_bytes())["figures"]
         return found
-
-
-def reference(encoder: Encoder, modality: Modality[Any], heads: dict[str, nn.Module]) -> Reference:
-    """A trained encoder and its heads in torch, with the modality it was trained with."""
-
-    @torch.inference_mode()
-    def encode(inputs: Arrays) -> Arrays:
-        encoded = encoder({name: torch.from_numpy(array) for name, array in inputs.items()})
-        answers = {f"out_{task}": head(encoded.embedding).numpy() for task, head in heads.items()}
-        return {"out_tokens": encoded.tokens.numpy(), "out_embedding": encoded.embedding.numpy(), **answers}
-
-    return Reference(lambda item: modality.prepare(modality.read(item))[0].arrays, encode)
 
 
 def _held_out(data: Dataset) -> HeldOut:

@@ -1,4 +1,4 @@
-"""Thousands of held-out items through every variant: are the neighbours still the neighbours, the answers the answers?"""
+"""Thousands of held-out items through every variant: do neighbours and answers stay what they are?"""
 # N items, D features
 
 import hashlib

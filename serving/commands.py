@@ -13,7 +13,7 @@ from enfold import settings, store
 from enfold.errors import Conflict, WrongUse
 
 _ROOT = Path(__file__).parents[1]
-_DRAIN_SECONDS = "10"  # that requests under way get when the server stops
+_DRAIN_SECONDS = "5"  # that requests under way get when the server stops
 
 Collection = Annotated[str, typer.Argument(help="name of the collection")]
 
@@ -47,7 +47,16 @@ def serve(
         "BENTOML_HOME": str(config.home.absolute() / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
     }
-    words = ["serve", "serving.service:Server", "--working-dir", str(_ROOT), "--host", str(address), "--port", str(door)]
+    words = [
+        "serve",
+        "serving.service:Server",
+        "--working-dir",
+        str(_ROOT),
+        "--host",
+        str(address),
+        "--port",
+        str(door),
+    ]
     words += ["--timeout-graceful-shutdown", _DRAIN_SECONDS]
     os.execve(sys.executable, [sys.executable, "-m", "bentoml", *words], os.environ | ours)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import enfold
 from enfold import store, wire
-from enfold.errors import EnfoldError, SpaceMismatch, Unavailable, UnknownName, WrongUse
+from enfold.errors import SpaceMismatch, Unavailable, UnknownName, WrongUse
 from enfold.model import Model
 from enfold.settings import Settings
 
@@ -18,7 +18,7 @@ class Models:
         self._settings = settings
         self._opened: dict[tuple[str, str], Model] = {}  # (name@version, variant)
         self._opening = threading.Lock()
-        self._failure: EnfoldError | None = Unavailable("the models are still loading: ask again in a second")
+        self._failure: Unavailable | None = Unavailable("the models are still loading: ask again in a second")
 
     @property
     def ready(self) -> bool:
@@ -29,16 +29,16 @@ class Models:
         try:
             for ref in filter(None, map(str.strip, self._settings.models.split(","))):
                 self._open(ref, "fp32")
-        except EnfoldError as error:
-            self._failure = error
+        except Exception as error:  # of a runtime, too: the server lives on and says why it is not ready
+            self._failure = Unavailable(f"the server is not ready: {error}")
             raise
         self._failure = None
 
     def all(self) -> list[Model]:
         """Each bundle once."""
         if self._failure is not None:
-            raise type(self._failure)(str(self._failure))
-        return [model for (_, variant), model in self._opened.items() if variant == "fp32"]
+            raise Unavailable(str(self._failure))
+        return [model for (_, variant), model in list(self._opened.items()) if variant == "fp32"]
 
     def select(self, ref: str | None) -> Model:
         """The model of that name, version or alias; the only one if unnamed."""

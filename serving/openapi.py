@@ -1,4 +1,4 @@
-"""What /openapi.json says beyond what FastAPI finds by itself: bodies of several kinds, task answers, BentoML's routes."""
+"""What /openapi.json says beyond what FastAPI finds: bodies of several kinds, answers of tasks, BentoML's routes."""
 
 from typing import Any
 
@@ -33,7 +33,8 @@ def form(kind: type[BaseModel]) -> dict[str, Any]:
     """The same fields as multipart/form-data: an item is a file under its modality's name."""
     file = {"type": "array", "items": {"type": "string", "format": "binary"}}
     fields: dict[str, Any] = {name: {"type": "string"} for name in kind.model_fields if name != "items"}
-    return {"multipart/form-data": {"schema": {"type": "object", "properties": fields | dict.fromkeys(modalities.names(), file)}}}
+    properties = fields | dict.fromkeys(modalities.names(), file)
+    return {"multipart/form-data": {"schema": {"type": "object", "properties": properties}}}
 
 
 def table() -> dict[str, Any]:

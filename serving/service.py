@@ -7,6 +7,8 @@ process, /healthz, /readyz and /metrics. Vectors leave as JSON numbers or, in bu
 import base64
 import hashlib
 import logging
+import os
+import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -75,6 +77,7 @@ class Server:
         self.rooms = Rooms(config, models, Engine(config.threads), index, Jobs(config))
         app.state.settings, app.state.rooms = config, self.rooms
         threading.Thread(target=_load, args=[models], daemon=True).start()
+        threading.Thread(target=_follow, args=[os.getppid()], daemon=True).start()
 
     async def __is_ready__(self) -> bool:
         return self.rooms.models.ready
@@ -95,11 +98,20 @@ def _address(config: Settings) -> str:
     return f"http://[{host}]:{config.port}" if ":" in host else f"http://{host}:{config.port}"
 
 
+def _follow(parent: int) -> None:
+    """End with BentoML's supervisor, also when that is killed and can tell nobody."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _load(models: Models) -> None:
     try:
         models.load()
     except EnfoldError as error:
         _log.error("not ready: %s", error)
+    except Exception:
+        _log.exception("not ready")
 
 
 async def _rooms(request: Request) -> Rooms:
@@ -341,13 +353,18 @@ async def _form(request: Request) -> dict[str, Any]:
             elif name in modalities.names():
                 items.append({name: base64.b64encode(data).decode()})
             else:
-                fields[name] = orjson.loads(data) if name == "options" else data.decode(errors="replace")
+                fields[name] = _options(data) if name == "options" else data.decode(errors="replace")
     return fields | {"items": items}
 
 
-async def _encode(
-    rooms: Rooms, ask: wire.Ask, items: list[Any], *, parts: bool = False
-) -> tuple[Model, str, Encoded]:
+def _options(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise WrongUse(f"field 'options' of the form is not JSON: {error}") from None
+
+
+async def _encode(rooms: Rooms, ask: wire.Ask, items: list[Any], *, parts: bool = False) -> tuple[Model, str, Encoded]:
     """The model and entry that a request means, and the encoder's outputs for its items."""
     most = rooms.settings.max_items
     if len(items) > most:
@@ -388,8 +405,9 @@ async def _near(rooms: Rooms, facts: wire.CollectionInfo, asked: wire.SearchRequ
     if asked.id is not None:
         return asked.id
     if asked.vector is not None:
-        if asked.space is not None:
-            same_space(asked.space, facts.space, what="the vector", where=f"collection '{facts.name}'")
+        if asked.space is None:
+            raise WrongUse("a vector comes with its space: send the 'space' that /embed gave with it")
+        same_space(asked.space, facts.space, what="the vector", where=f"collection '{facts.name}'")
         return np.array(asked.vector, np.float32)
     model, entry, encoded = await _encode(rooms, _filling(rooms, facts, asked, [asked.item]), [asked.item])
     return model.vectors(encoded.outputs, entry)[0]

@@ -52,7 +52,7 @@ def page() -> str:
     lines = [
         "# Catalogue",
         "",
-        f"{len(rows)} published methods, {working} of them working. `make docs` writes this page from recipes and results.",
+        f"{len(rows)} published methods, {working} of them working. `make docs` writes this page.",
         "",
         "| method | paper | family | modality | state | claim |",
         "|---|---|---|---|---|---|",

@@ -15,7 +15,7 @@ _POSITIONS = {"id", "x", "y"}
 st.title("Map")
 info = server.choose_collection()
 if not info.has_layout:
-    st.info(f"'{info.name}' has no layout yet: run its embedding job with --layout.")
+    st.info(f"'{info.name}' has no layout yet: enfold index layout {info.name}")
     st.stop()
 with server.told():
     points = server.layout(info.name, info.points)

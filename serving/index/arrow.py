@@ -1,8 +1,8 @@
 """Points and layouts as Arrow tables: what travels in bulk and what lies in shards.
 
-    points   id string · vector fixed_size_list<float32>[D] · payload string (JSON) · thumbnail binary, may be absent
-             schema metadata: space, and where it is known model
-    layout   id string · x float32 · y float32
+points   id string · vector fixed_size_list<float32>[D] · payload string (JSON) · thumbnail binary, may be absent
+         schema metadata: space, and where it is known model
+layout   id string · x float32 · y float32
 """
 # N points, D dimensions
 

@@ -1,7 +1,7 @@
 """The embedded index: the Qdrant engine in this process, one folder per collection.
 
-    <folder>/lock              who has the index open: {"pid", "url"}
-    <folder>/<collection>/     collection.json, shard-<n>/, thumbnails.sqlite, layout.arrow
+<folder>/lock              who has the index open: {"pid", "url"}
+<folder>/<collection>/     collection.json, shard-<n>/, thumbnails.sqlite, layout.arrow
 """
 
 import os

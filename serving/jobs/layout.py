@@ -57,7 +57,7 @@ def place(home: Client | reach.Local, collection: str) -> int:
 
 def fit(vectors: np.ndarray) -> np.ndarray:
     """[N, D] -> float32 [N, 2], the same for the same vectors."""
-    if len(vectors) < FEW:
+    if len(vectors) < FEW or vectors.shape[1] < 3 or not np.ptp(vectors, axis=0).any():
         centred = vectors - vectors.mean(0)
         left, spread, _ = np.linalg.svd(centred, full_matrices=False)
         two = np.zeros((len(vectors), 2), np.float32)
@@ -65,5 +65,7 @@ def fit(vectors: np.ndarray) -> np.ndarray:
         two[:, :kept] = left[:, :kept] * spread[:kept]
         return two
     umap = require("umap", "batch", "placing points on the map")
-    placed: np.ndarray = umap.UMAP(metric="cosine", init="pca", random_state=0, n_jobs=1).fit_transform(vectors)
-    return placed.astype(np.float32)
+    # 200 epochs are what UMAP gives large sets; its 500 for small ones take twice as long and move little.
+    mapper = umap.UMAP(metric="cosine", init="pca", n_epochs=200, random_state=0, n_jobs=1)
+    placed: np.ndarray = mapper.fit_transform(vectors)
+    return np.nan_to_num(placed).astype(np.float32)  # a point far from every other gets no place of its own

@@ -37,14 +37,14 @@ class Jobs:
 
     def all(self) -> list[wire.Job]:
         """Newest first."""
-        jobs = [record.read(file.parent) for file in self._settings.jobs.glob("*/job.json")]
+        jobs = [self._read(file.parent) for file in self._settings.jobs.glob("*/job.json")]
         return sorted(jobs, key=lambda job: job.created, reverse=True)
 
     def get(self, id: str) -> wire.Job:
         known = {file.parent.name: file.parent for file in self._settings.jobs.glob("*/job.json")}
         if id not in known:
             raise UnknownName(f"there is no job '{id[:60]}': GET /jobs lists them")
-        return record.read(known[id])
+        return self._read(known[id])
 
     def start(self, new: wire.NewJob) -> wire.Job:
         """Queue it. Raises WrongUse for arguments that make no sense, Conflict if it is waiting or running."""
@@ -82,6 +82,13 @@ class Jobs:
             if self._child is not None:
                 self._child.terminate()
         self._worker.join(_STOP_SECONDS)
+
+    def _read(self, folder: Path) -> wire.Job:
+        """The record; a job runs from the start of its process to its end."""
+        job = record.read(folder)
+        if job.id == self._at_work:
+            job.state = "running"
+        return job
 
     def _work(self) -> None:
         while (child := self._next()) is not None:

@@ -1,6 +1,6 @@
 """The record of a job: a folder that the process at work writes and everyone may read.
 
-    <home>/jobs/<id>/   job.json, lock (held while the job runs), log.txt (of a job that the server started)
+<home>/jobs/<id>/   job.json, lock (held while the job runs), log.txt (of a job that the server started)
 """
 
 import os
@@ -25,7 +25,9 @@ _WRITE_SECONDS = 0.5
 _LOG_BYTES = 4000
 
 
-Word = Annotated[str, Field(pattern=r"^[^-\x00][^\x00]*$", max_length=4096)]  # must not pass for an option of the command
+Word = Annotated[
+    str, Field(pattern=r"^[^-\x00][^\x00]*$", max_length=4096)
+]  # must not pass for an option of the command
 
 
 class Arguments(BaseModel, extra="forbid"):
@@ -51,9 +53,8 @@ class Arguments(BaseModel, extra="forbid"):
 
 def new(folder: Path, kind: str, command: list[str]) -> wire.Job:
     """A queued job, written."""
-    job = wire.Job(
-        id=folder.name, kind=kind, state="queued", created=datetime.now(UTC).isoformat(timespec="seconds"), command=command
-    )
+    created = datetime.now(UTC).isoformat(timespec="milliseconds")
+    job = wire.Job(id=folder.name, kind=kind, state="queued", created=created, command=command)
     write(folder, job)
     return job
 

@@ -1,8 +1,9 @@
 """Where items come from: a folder, one file, or a CSV, Parquet or JSONL manifest.
 
 A manifest has a column `path` (relative to its own folder) or `text`, and may have `id`; every other column becomes
-payload, except where enfold's own facts (source, item, space, …) have its name. A folder with a manifest.parquet is read by it, and so is a fetched data set by its name. In any other folder
-the first sub-folder is the label. Decodes nothing.
+payload, except where a fact of our own (source, item, space, …) has its name. A folder with a manifest.parquet is read
+by it, and so is a fetched data set by its name. In any other folder the first sub-folder is the label, after one that
+is a split. Decodes nothing.
 """
 
 import hashlib

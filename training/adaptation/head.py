@@ -25,7 +25,10 @@ def save_head(
     statistics: dict[str, np.ndarray],
 ) -> None:
     """weight [C, D] and bias [C] act on the raw embedding [B, D]."""
-    tensors = {"weight": torch.from_numpy(weight.astype(np.float32)), "bias": torch.from_numpy(bias.astype(np.float32))}
+    tensors = {
+        "weight": torch.from_numpy(np.ascontiguousarray(weight, np.float32)),
+        "bias": torch.from_numpy(bias.astype(np.float32)),
+    }
     save_file(tensors, folder / "head.safetensors")
     kept: dict[str, Any] = {key: value.astype(np.float32) for key, value in statistics.items()}
     np.savez(folder / "statistics.npz", **kept)

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from training.evaluation import Subject
 
@@ -23,4 +24,5 @@ def best_probe(subject: Subject) -> tuple[Pipeline, float]:
 
 def fit_probe(features: np.ndarray, labels: np.ndarray, penalty: float) -> Pipeline:
     """Standardised logistic regression on [N, D] and [N]."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=1000)).fit(features, labels)
+    with threadpool_limits(1):  # products this small lose far more to waiting threads than they gain
+        return make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=1000)).fit(features, labels)

@@ -59,7 +59,9 @@ def start(home: Path, *words: str, **settings: str) -> Running:
     port, log = free_port(), home / "server.log"
     command = [sys.executable, "-m", "enfold.cli", "serve", *words, "--port", str(port)]
     with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(home, **settings))
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, env=environment(home, **settings), start_new_session=True
+        )
     server = Running(f"http://127.0.0.1:{port}", home, process, log)
     deadline = time.monotonic() + _START_SECONDS
     while not _answers(server.url):

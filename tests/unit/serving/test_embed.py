@@ -32,9 +32,10 @@ def small_shards(monkeypatch):
 
 def kept(name="things"):
     index = open_index(settings.load(), "")
-    found = [points for points in index.collection(name).scroll()]
+    found = list(index.collection(name).scroll())
     index.close()
-    return {id: (v, p) for points in found for id, v, p in zip(points.ids, points.vectors, points.payloads, strict=True)}
+    rows = [row for points in found for row in zip(points.ids, points.vectors, points.payloads, strict=True)]
+    return {id: (vector, payload) for id, vector, payload in rows}
 
 
 def test_a_folder_becomes_a_collection_with_layout(image_bundle, tmp_path, home):
@@ -85,7 +86,9 @@ def test_what_cannot_be_read_is_noted_and_stops_nothing(image_bundle, tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(folder / "film.gif", save_all=True, append_images=frames[1:])
     done = embed(str(folder), model="tiny", to="index://things")
-    letters = {row["item"]: row["reason"] for row in map(json.loads, Path(done["dead_letters"]).open())}
+    letters = {
+        row["item"]: row["reason"] for row in map(json.loads, Path(done["dead_letters"]).read_text().splitlines())
+    }
     assert (done["items"], done["failed"], len(kept())) == (2, 8, 2)
     for item, reason in {
         "empty.png": "0 bytes", "cut.png": "cut short|broken", "words.jpg": "no PNG", "link.png": "No such file",
@@ -178,13 +181,13 @@ def test_two_items_of_one_id_are_refused(image_bundle, tmp_path):
 
 @pytest.mark.parametrize("to", ["", "things", "index://", "index://Über", "index://../x", "s3://bucket", "parquet://"])
 def test_a_place_that_is_none_is_refused(to):
-    with pytest.raises(WrongUse, match="argument 'to'|no place for vectors"):
+    with pytest.raises(WrongUse, match=r"argument 'to'|no place for vectors"):
         Embedding.checked(source="x", model="tiny", to=to)
 
 
 @pytest.mark.parametrize("word", ["--help", "-x", "a\0b"])
 def test_no_argument_passes_for_an_option(word):
-    with pytest.raises(WrongUse, match="argument 'source'"):
+    with pytest.raises(WrongUse, match=r"argument 'source'"):
         Embedding.checked(source=word, model="tiny", to="index://things")
 
 
@@ -193,7 +196,8 @@ def test_killed_anywhere_it_goes_on(image_bundle, tmp_path, home, to):
     """kill -9 at three moments, then the same command: every item once, as in a run that was left alone."""
     folder, out = pictures(tmp_path / "photos", 240), tmp_path / "out"
     to = to.format(out=out)
-    script = "from serving.jobs import embed, layout; embed.SHARD_ITEMS, layout.FEW = 8, 999; from enfold import cli; cli.main()"
+    script = "from enfold import cli; from serving.jobs import embed, layout; "
+    script += "embed.SHARD_ITEMS, layout.FEW = 8, 999; cli.main()"
     command = [sys.executable, "-c", script, "embed", str(folder), "--model", "tiny", "--to", to, "--json"]
     folder_of_job = home / "jobs" / Embedding.checked(source=str(folder), model="tiny", to=to).id(settings.load())
     parts = out if to.startswith("parquet") else folder_of_job

@@ -50,7 +50,10 @@ def test_a_lost_shard_is_done_again(ledger):
 
 
 def test_a_shard_comes_back_as_it_was_written(tmp_path):
-    shards, sent = Shards(tmp_path / "out", "job", {"label": pa.string(), "row": pa.int64(), "even": pa.bool_()}), points()
+    shards, sent = (
+        Shards(tmp_path / "out", "job", {"label": pa.string(), "row": pa.int64(), "even": pa.bool_()}),
+        points(),
+    )
     shards.write(1, sent, "tiny@1")
     came = shards.read(1)
     assert (came.ids, came.payloads, came.space) == (sent.ids, sent.payloads, sent.space)
@@ -79,7 +82,7 @@ def test_half_done_files_go(tmp_path):
 def test_a_lock_names_its_holder_and_is_free_again(tmp_path):
     held = lock.hold(tmp_path / "lock", "the thing", url="http://here")
     assert lock.holder(tmp_path / "lock")["url"] == "http://here"
-    with pytest.raises(Conflict, match="the thing is in use by process .* at http://here"):
+    with pytest.raises(Conflict, match=r"the thing is in use by process .* at http://here"):
         lock.hold(tmp_path / "lock", "the thing")
     held.close()
     assert lock.holder(tmp_path / "lock") is None

@@ -47,7 +47,10 @@ def test_a_file_name_that_is_no_unicode_is_still_an_item(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_a_manifest_gives_ids_paths_and_payload(tmp_path, suffix):
-    rows = [{"id": "a", "path": "x.png", "label": "cat", "price": 2}, {"id": "b", "path": "y.png", "label": "dog", "price": 3}]
+    rows = [
+        {"id": "a", "path": "x.png", "label": "cat", "price": 2},
+        {"id": "b", "path": "y.png", "label": "dog", "price": 3},
+    ]
     manifest = tmp_path / f"list.{suffix}"
     if suffix == "parquet":
         parquet.write_table(pa.Table.from_pylist(rows), manifest)
@@ -63,7 +66,9 @@ def test_a_manifest_gives_ids_paths_and_payload(tmp_path, suffix):
 
 def test_a_fetched_data_set_goes_by_its_name(tmp_path):
     (tmp_path / "data" / "emoji").mkdir(parents=True)
-    parquet.write_table(pa.table({"path": ["x.png"], "split": ["train"]}), tmp_path / "data" / "emoji" / "manifest.parquet")
+    parquet.write_table(
+        pa.table({"path": ["x.png"], "split": ["train"]}), tmp_path / "data" / "emoji" / "manifest.parquet"
+    )
     source = open_source("emoji", modality="image", data=tmp_path / "data")
     assert source.uri == "data:emoji"
     assert [item.key for item in source.items()] == ["x.png"]

@@ -1,0 +1,88 @@
+"""Real servers for tests: processes of their own on free ports."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+
+from enfold import ports
+from enfold.client import Client
+
+T = TypeVar("T")
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that was started with `enfold serve`."""
+
+    url: str
+    home: Path
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    key: str | None = None
+
+    def client(self) -> Client:
+        return Client(self.url, api_key=self.key)
+
+    def http(self, **options) -> httpx.Client:
+        headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, **options)
+
+    def enfold(self, *words) -> "subprocess.CompletedProcess[str]":
+        return enfold(*words, home=self.home, **({"ENFOLD_API_KEY": self.key} if self.key else {}))
+
+
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ENFOLD_")}
+    return clean | {"ENFOLD_HOME": str(home), "ENFOLD_THREADS": "1"} | settings
+
+
+def enfold(*words, home: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command as a user would."""
+    command = [sys.executable, "-m", "enfold.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(home, **settings), timeout=120)
+
+
+def start(home: Path, *words: str, **settings: str) -> Running:
+    """`enfold serve` on a free port, answering but perhaps not ready."""
+    port, log = ports.free(), home / "server.log"
+    command = [sys.executable, "-m", "enfold.cli", "serve", *words, "--port", str(port)]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(home, **settings))
+    server = Running(f"http://127.0.0.1:{port}", home, process, log, settings.get("ENFOLD_API_KEY"))
+    deadline = time.monotonic() + _START_SECONDS
+    while not answers(f"{server.url}/healthz"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            stop(process)
+            raise AssertionError(log.read_text())
+        time.sleep(0.05)
+    return server
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=20)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def until(holds: Callable[[], T], seconds: float = 15) -> T:
+    """Wait for the condition and return what it returned."""
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return found
