@@ -25,7 +25,7 @@ def _card(collection: str, point: dict[str, Any]) -> None:
     facts = [str(payload["label"])] if payload.get("label") is not None else []
     facts += [f"{point['score']:.3f}"] if point.get("score") is not None else []
     st.text(" · ".join(facts))
-    st.page_link("pages/search.py", label="more like this", query_params={"collection": collection, "id": point["id"]})
+    st.page_link("screens/search.py", label="similar", query_params={"collection": collection, "id": point["id"]})
 
 
 def title(payload: dict[str, Any]) -> str:

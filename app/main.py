@@ -4,12 +4,12 @@ from pathlib import Path
 
 import streamlit as st
 
-PAGES = Path(__file__).parent / "pages"
+SCREENS = Path(__file__).parent / "screens"  # a folder called pages would bring up Streamlit's older mechanism
 
 st.set_page_config(page_title="enfold", layout="wide")
 st.navigation(
     [
-        st.Page(PAGES / "search.py", title="Search", url_path="search", default=True),
-        st.Page(PAGES / "map.py", title="Map", url_path="map"),
+        st.Page(SCREENS / "search.py", title="Search", default=True),
+        st.Page(SCREENS / "map.py", title="Map"),
     ]
 ).run()

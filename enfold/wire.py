@@ -138,7 +138,7 @@ class NewCollection(Record):
     entry: str
     modality: str
     space: str
-    dimensions: int = Field(ge=1)
+    dimensions: int = Field(ge=1, le=65_536)
 
 
 class Point(Record):
@@ -154,7 +154,7 @@ class Condition(Record):
     """One payload field equal to one of the values."""
 
     field: str
-    any: list[str | int | bool] = Field(min_length=1)
+    any: list[str | int | bool] = Field(min_length=1, max_length=1000)
 
 
 class SearchRequest(Ask):
@@ -165,7 +165,7 @@ class SearchRequest(Ask):
     space: str | None = Field(None, description="of the vector: refused unless it is the collection's")
     id: str | None = None
     limit: int = Field(10, ge=1, le=1000)
-    filter: list[Condition] = []
+    filter: list[Condition] = Field([], max_length=32)
     exact: bool = Field(False, description="compare with every point instead of walking the graph")
 
 

@@ -34,7 +34,7 @@ def _entry(entry: Entry) -> str:
 
 
 def _use(manifest: Manifest) -> str:
-    item = '"a text"' if "text" in manifest.entries else '"a/file"'
+    item = '"a text"' if "text" in manifest.entries else '"cat.png"'
     return f'```python\nimport enfold\n\nenfold.open("{manifest.name}").embed([{item}]).vectors\n```'
 
 

@@ -21,7 +21,7 @@ def held_out(modality: str, source: str | None, data: Path) -> HeldOut:
 
     Raises WrongUse if there is nothing to judge an encoder of this modality by.
     """
-    usual = USUAL.get(modality, "")
+    reader, usual = modalities.get(modality)(None), USUAL.get(modality, "")
     if source is None and (data / usual / "dataset.json").is_file():
         source = usual
     if source is None and modality == "text":
@@ -33,7 +33,6 @@ def held_out(modality: str, source: str | None, data: Path) -> HeldOut:
         raise WrongUse(
             f"--data: the encoder takes {modality} items, data set '{found.name}' holds {found.modality} items"
         )
-    reader = modalities.get(modality)(None)
     if modality == "text":
         texts = [record.read(reader) for record in found.records]
         return HeldOut(found.name, found.fingerprint, short_and_long(texts))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from enfold.errors import GateRefused
+from enfold.errors import GateRefused, MissingExtra
 from enfold.modalities import Arrays, Sample
 from enfold.model import Model, cosine
 from export.draft import Draft, HeldOut
@@ -76,7 +76,7 @@ def against_reference(model: Model, seen: Witnesses) -> list[Check]:
         try:
             checks += _compared(model, seen, size)
         except GraphFails as error:
-            checks.append(impossible(f"run of batches of {size}", "fp32", size, str(error)))
+            checks.append(impossible(f"a batch of {size}", "fp32", size, str(error)))
     return checks
 
 
@@ -87,17 +87,21 @@ def alone_and_together(model: Model, seen: Witnesses) -> list[Check]:
         alone = [_outputs(model, seen.draft, [sample])["out_embedding"][0] for sample in seen.samples]
         pairs = [(row["out_embedding"], alone[i]) for i, row in _rows(model, seen, BATCHES[-1])]
     except GraphFails as error:
-        return [impossible("run", model.variant, BATCHES[-1], str(error))]
+        return [impossible("a batch", model.variant, BATCHES[-1], str(error))]
     found, want = (np.stack(side) for side in zip(*pairs, strict=True))
     lowest = float(cosine(found, want).min())
     return [at_least(limit, f"cosine alone and in a batch of {BATCHES[-1]}", model.variant, lowest, len(pairs))]
 
 
 def batches(count: int, size: int) -> list[list[int]]:
-    """Positions of the cheapest, the costliest and mixed items; a set smaller than a batch repeats its items."""
-    order = np.resize(np.arange(count), max(count, size))
+    """Positions of items of similar cost, from the cheapest to the costliest, then of a mixture.
+
+    Every item is in a batch; the last one is filled up from the beginning.
+    """
+    similar = np.resize(np.arange(count), (-(-count // size), size))
     mixed = ((np.arange(size) + 0.5) * count / size).astype(int)
-    return [order[:size].tolist(), order[-size:].tolist(), mixed.tolist()]
+    batches: list[list[int]] = [*similar.tolist(), mixed.tolist()]
+    return batches
 
 
 def _compared(model: Model, seen: Witnesses, size: int) -> list[Check]:
@@ -136,7 +140,9 @@ def _outputs(model: Model, draft: Draft, samples: Sequence[Sample]) -> Arrays:
         outputs = model.session(draft.graph).run(model.modalities[draft.modality].collate(samples))
         for task in draft.heads:
             outputs |= model.session(f"head_{task}").run({"embedding": outputs["out_embedding"]})
-    except Exception as error:  # a runtime raises classes of its own, not ours
+    except MissingExtra:
+        raise
+    except Exception as error:  # a runtime raises classes of its own
         raise GraphFails(str(error).splitlines()[0]) from None
     for name, array in outputs.items():
         if len(array) != len(samples):

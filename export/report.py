@@ -19,8 +19,9 @@ class Check(Spec):
     note: str = ""
 
     def __str__(self) -> str:
-        found = self.note if self.figure is None else f"{self.figure:.7g}"
-        return f"{self.name} is {found}, {self.relation} {self.limit:g} needed ({self.n:,} items)"
+        if self.figure is None:
+            return f"{self.name}: {self.note}"
+        return f"{self.name} is {self.figure:.7g}, {self.relation} {self.limit:g} needed ({self.n:,} items)"
 
 
 def at_least(limit: float, name: str, variant: str, figure: float, n: int) -> Check:

@@ -115,6 +115,5 @@ def drop_collection(collection: Collection) -> dict[str, Any]:
     from serving import reach
 
     with reach.collections(settings.load()) as home:
-        points = home.collection(collection).points
         home.drop_collection(collection)
-    return {"dropped": collection, "points": points}
+    return {"dropped": collection}

@@ -155,7 +155,9 @@ def _sentence(errors: Any) -> str:
     first = errors[0]
     field = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
     seen = first.get("input")
-    if isinstance(seen, dict | list | bytes):
+    if isinstance(seen, bytes):
+        return "the body is not read as JSON: send it with content-type application/json"
+    if isinstance(seen, dict | list):
         return f"{field}: {first['msg']}"
     shown = repr(seen[:_SHOWN]) + "…" if isinstance(seen, str) and len(seen) > _SHOWN else repr(seen)
     return f"{field}: {first['msg']}, not {shown}"

@@ -14,7 +14,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for ref in [{"$ref": "#/components/schemas/Problem"}]
     for status in ("4XX", "5XX", 422)
 }
-ARROW = {200: {"description": "Arrow stream", "content": {wire.ARROW: {"schema": {"type": "string"}}}}}
+Responses = dict[int | str, dict[str, Any]]
+ARROW: Responses = {200: {"description": "Arrow stream", "content": {wire.ARROW: {"schema": {"type": "string"}}}}}
+WEBP: Responses = {200: {"description": "the picture", "content": {"image/webp": {}}}}
 _BODIES: list[type[BaseModel]] = [wire.EmbedRequest, wire.PredictRequest, wire.AddRequest, wire.Problem]
 _SYSTEM = {
     "/healthz": "Whether the process lives.",

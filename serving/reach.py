@@ -20,7 +20,7 @@ class Local:
         self._index = index
 
     def collections(self) -> list[wire.CollectionInfo]:
-        return [self.collection(name) for name in self._index.names()]
+        return [kept.info() for kept in self._index.all()]
 
     def collection(self, name: str) -> wire.CollectionInfo:
         return self._index.collection(name).info()

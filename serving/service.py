@@ -89,7 +89,7 @@ class Server:
         self.rooms.index.close()
 
 
-Server.add_asgi_middleware(Door, state=app.state)
+Server.add_asgi_middleware(Door, state=app.state)  # type: ignore[attr-defined]  # the decorator made it a service
 
 
 def _address(config: Settings) -> str:
@@ -192,7 +192,7 @@ def limits(rooms: InRooms) -> wire.Limits:
 @app.get("/collections")
 def collections(rooms: InRooms) -> list[wire.CollectionInfo]:
     """Every collection."""
-    return [rooms.index.collection(name).info() for name in rooms.index.names()]
+    return [kept.info() for kept in rooms.index.all()]
 
 
 @app.post("/collections")
@@ -221,7 +221,7 @@ def drop_collection(c: str, rooms: InRooms) -> None:
 async def add_items(c: str, request: Request, rooms: InRooms) -> wire.UpsertResponse:
     """Add or replace points: an Arrow stream of vectors, or raw items to embed."""
     kept = await run_in_threadpool(rooms.index.collection, c)
-    if request.headers.get("content-type") == wire.ARROW:
+    if request.headers.get("content-type", "").startswith(wire.ARROW):
         body = await request.body()
         points = await run_in_threadpool(lambda: arrow.to_points(arrow.read_stream(body)))
     else:
@@ -283,7 +283,7 @@ async def set_layout(c: str, request: Request, rooms: InRooms) -> wire.Collectio
     return kept.info()
 
 
-@app.get("/collections/{c}/items/{id}/thumbnail", responses={200: {"content": {"image/webp": {}}}})
+@app.get("/collections/{c}/items/{id}/thumbnail", responses=openapi.WEBP)
 def thumbnail(c: str, id: str, rooms: InRooms) -> Response:
     """The picture of a point."""
     return Response(rooms.index.collection(c).thumbnail(id), media_type="image/webp")

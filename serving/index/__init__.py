@@ -84,7 +84,10 @@ class Index(Protocol):
     def names(self) -> list[str]: ...
 
     def collection(self, name: str) -> Collection:
-        """Raises UnknownName."""
+        """Raises UnknownName, or Unavailable for a damaged one."""
+
+    def all(self) -> Sequence[Collection]:
+        """Every collection that can be opened."""
 
     def close(self) -> None: ...
 

@@ -49,7 +49,7 @@ def to_points(table: pa.Table) -> Points:
     ids = _column(table, "id", pa.types.is_string, "string").to_pylist()
     vectors = _vectors(_column(table, "vector", _is_vector, "fixed_size_list<float32>[D]"))
     payloads = [_payload(text) for text in _column(table, "payload", pa.types.is_string, "string of JSON").to_pylist()]
-    space = (table.schema.metadata or {}).get(b"space", b"").decode()
+    space = (table.schema.metadata or {}).get(b"space", b"").decode(errors="replace")
     if not space:
         raise WrongUse("the table's schema metadata lacks 'space': say which space the vectors are of")
     thumbnails = {}
@@ -93,7 +93,10 @@ def checked_layout(table: pa.Table) -> pa.Table:
     """Columns id, x, y alone. Raises WrongUse."""
     ids = _column(table, "id", pa.types.is_string, "string")
     numbers = [_column(table, name, pa.types.is_floating, "float32") for name in ("x", "y")]
-    return pa.table([ids, *(column.cast(pa.float32()) for column in numbers)], schema=LAYOUT)
+    places = pa.table([ids, *(column.cast(pa.float32()) for column in numbers)], schema=LAYOUT)
+    if not all(np.isfinite(places[name].to_numpy()).all() for name in ("x", "y")):
+        raise WrongUse("a layout holds a number that is not finite")
+    return places
 
 
 def with_payloads(layout: pa.Table, payloads: dict[str, dict[str, Any]]) -> pa.Table:
@@ -144,7 +147,7 @@ def _values(values: list[Any]) -> pa.Array:
     """One column; a field that holds values of several types becomes their JSON."""
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.array([None if value is None else json.dumps(value) for value in values])
 
 

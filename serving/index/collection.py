@@ -12,12 +12,12 @@ import shutil
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import qdrant_edge as engine
 from qdrant_edge import UpdateOperation
 
@@ -26,6 +26,7 @@ from enfold.errors import Unavailable, UnknownName, WrongUse
 from enfold.space import same_space
 from serving.index import Points, arrow
 from serving.index.thumbnails import Thumbnails
+from serving.index.translate import MAX_LEVELS, condition_of, is_flat, path_of, uuid_of
 
 GRAPH_KIB = 10_000  # vectors without a graph above which one is built; fewer are as quick to compare one by one
 MAX_FACETS = 1000
@@ -55,7 +56,10 @@ class EdgeCollection:
         for stale in [*shards[:-1], *folder.glob("draft-*")]:
             shutil.rmtree(stale)
         self._path = shards[-1]
-        self._shard = engine.EdgeShard.load(str(self._path))
+        try:
+            self._shard = engine.EdgeShard.load(str(self._path))
+        except Exception as error:  # the engine's only class
+            raise Unavailable(f"collection '{self.facts.name}' cannot be opened: {error}") from None
         self._thumbnails = Thumbnails(folder / "thumbnails.sqlite")
         self._writing = threading.Lock()
         self._optimizing = threading.Lock()
@@ -78,7 +82,7 @@ class EdgeCollection:
             return 0
         with self._writing:
             if points.thumbnails:
-                self._thumbnails.put({_uuid(id): webp for id, webp in points.thumbnails.items()})
+                self._thumbnails.put({uuid_of(id): webp for id, webp in points.thumbnails.items()})
             self._write(UpdateOperation.upsert_points(built), ids)
         if self._graph_is_due() and not self._optimizing.locked():
             threading.Thread(target=self.optimize, daemon=True).start()
@@ -95,28 +99,28 @@ class EdgeCollection:
         vector, others = self._vector(near)
         request = engine.QueryRequest(
             limit,
-            query=engine.Query.Nearest(vector),
-            filter=engine.Filter(must=[_condition(one) for one in filter], must_not=others),
+            query=engine.Query.Nearest(vector),  # type: ignore[arg-type]  # arrays are taken, and need no copy
+            filter=engine.Filter(must=[condition_of(one) for one in filter], must_not=others),
             params=engine.SearchParams(exact=exact),
             with_payload=True,
         )
         return [wire.Hit(id=str(hit.id), score=hit.score, payload=hit.payload) for hit in self._shard.query(request)]
 
     def retrieve(self, ids: Sequence[str]) -> list[wire.Point]:
-        records = self._shard.retrieve([_uuid(id) for id in ids], True, False)
+        records = self._shard.retrieve([uuid_of(id) for id in ids], True, False)
         return [wire.Point(id=str(record.id), payload=record.payload) for record in records]
 
     def facet(self, field: str) -> list[wire.Facet]:
         if not self._is_indexed(field):
             return []
-        found = self._shard.facet(engine.FacetRequest(_path(field), limit=MAX_FACETS, exact=True))
+        found = self._shard.facet(engine.FacetRequest(path_of(field), limit=MAX_FACETS, exact=True))
         return [wire.Facet(value=hit.value, count=hit.count) for hit in found.hits]
 
     def delete(self, *, ids: Sequence[str] = (), source: str | None = None) -> int:
         with self._writing:
-            doomed = {str(record.id) for record in self._shard.retrieve([_uuid(id) for id in ids], False, False)}
+            doomed = {str(record.id) for record in self._shard.retrieve([uuid_of(id) for id in ids], False, False)}
             if source is not None:
-                of_source = engine.Filter(must=[_condition(wire.Condition(field="source", any=[source]))])
+                of_source = engine.Filter(must=[condition_of(wire.Condition(field="source", any=[source]))])
                 doomed |= {str(record.id) for record in self._records(1000, filter=of_source)}
             if doomed:
                 self._write(UpdateOperation.delete_points(list(doomed)), doomed)
@@ -167,7 +171,7 @@ class EdgeCollection:
         os.replace(draft, self._layout_file)
 
     def thumbnail(self, id: str) -> bytes:
-        found = self._thumbnails.get(_uuid(id))
+        found = self._thumbnails.get(uuid_of(id))
         if found is None:
             raise UnknownName(f"point {id} of collection '{self.facts.name}' has no thumbnail")
         return found
@@ -190,13 +194,16 @@ class EdgeCollection:
         where = f"collection '{self.facts.name}'"
         same_space(points.space, self.facts.space, what="what is sent", where=where)
         self._check_vectors(points.vectors)
-        ids = [_uuid(id) for id in points.ids]
+        ids = [uuid_of(id) for id in points.ids]
         built = []
         for id, vector, payload in zip(ids, points.vectors, points.payloads, strict=True):
+            if not is_flat(payload):
+                raise WrongUse(f"the payload of point {id} nests deeper than {MAX_LEVELS} levels")
             try:
+                orjson.dumps(payload)  # what cannot leave again must not come in, as an integer over 64 bits
                 built.append(engine.Point(id, vector, payload))
             except (ValueError, TypeError) as error:
-                raise WrongUse(f"the payload of point {id} holds what JSON cannot: {error}") from None
+                raise WrongUse(f"the payload of point {id} cannot be kept: {error}") from None
         return ids, built
 
     def _check_vectors(self, vectors: np.ndarray) -> None:
@@ -214,7 +221,7 @@ class EdgeCollection:
         if not isinstance(near, str):
             self._check_vectors(near[None])
             return near.astype(np.float32), []
-        id = _uuid(near)
+        id = uuid_of(near)
         records = self._shard.retrieve([id], False, True)
         if not records:
             raise UnknownName(f"collection '{self.facts.name}' has no point {near}")
@@ -234,7 +241,7 @@ class EdgeCollection:
 
     def _is_indexed(self, field: str) -> bool:
         """Have the engine index a payload field, by the type of the first value there is; False if there is none."""
-        path = _path(field)
+        path = path_of(field)
         if self._shard.info().payload_schema.keys() & {field, path}:
             return True
         filled = engine.Filter(must_not=[engine.IsEmptyCondition(path)])
@@ -271,7 +278,8 @@ class EdgeCollection:
         kept = self._shard.retrieve(list(self._changed or ()), True, True)
         gone = (self._changed or set()) - {str(record.id) for record in kept}
         built.update(UpdateOperation.delete_points(list(gone)))
-        built.update(UpdateOperation.upsert_points([engine.Point(r.id, r.vector, r.payload) for r in kept]))
+        changed: list[Any] = [engine.Point(one.id, one.vector, one.payload) for one in kept]  # type: ignore[arg-type]
+        built.update(UpdateOperation.upsert_points(changed))
         schema = self._shard.info().payload_schema
         for path in schema.keys() - built.info().payload_schema.keys():
             built.update(UpdateOperation.create_field_index(path, schema[path].data_type))
@@ -285,24 +293,3 @@ class EdgeCollection:
 
 def _number(path: Path) -> int:
     return int(path.name.partition("-")[2])
-
-
-def _uuid(id: str) -> str:
-    try:
-        return str(uuid.UUID(id))
-    except ValueError:
-        raise WrongUse(f"point id {id[:60]!r} is not a UUID") from None
-
-
-def _path(field: str) -> str:
-    """A field's name as the engine's JSON path, dots and spaces being part of the name."""
-    if '"' in field:
-        raise WrongUse(f"payload field {field[:60]!r}: a name with quotes can be stored but not searched by")
-    return f'"{field}"'
-
-
-def _condition(condition: wire.Condition) -> engine.Filter:
-    # A Python bool would reach the engine as an integer; numpy's does not.
-    values = [np.bool_(value) if isinstance(value, bool) else value for value in condition.any]
-    path = _path(condition.field)
-    return engine.Filter(should=[engine.FieldCondition(path, match=engine.MatchValue(value)) for value in values])

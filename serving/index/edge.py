@@ -4,16 +4,19 @@
 <folder>/<collection>/     collection.json, shard-<n>/, thumbnails.sqlite, layout.arrow
 """
 
+import logging
 import os
 import shutil
 import threading
 from pathlib import Path
 
 from enfold import wire
-from enfold.errors import UnknownName
+from enfold.errors import Unavailable, UnknownName
 from enfold.space import same_space
 from serving import lock
 from serving.index.collection import EdgeCollection
+
+_log = logging.getLogger(__name__)
 
 
 class EdgeIndex:
@@ -38,8 +41,9 @@ class EdgeIndex:
 
     def drop(self, name: str) -> None:
         with self._opening:
-            self.collection(name).close()
-            del self._open[name]
+            self._check_known(name)
+            if name in self._open:  # a damaged one cannot be opened, yet must go
+                self._open.pop(name).close()
             doomed = self._folder / f".{name}"
             os.rename(self._folder / name, doomed)
             shutil.rmtree(doomed)
@@ -50,10 +54,24 @@ class EdgeIndex:
     def collection(self, name: str) -> EdgeCollection:
         with self._opening:
             if name not in self._open:
-                if name not in self.names():
-                    raise UnknownName.among("collection", name, self.names())
+                self._check_known(name)
                 self._open[name] = EdgeCollection(self._folder / name)
             return self._open[name]
+
+    def all(self) -> list[EdgeCollection]:
+        with self._opening:
+            return [collection for name in self.names() if (collection := self._opened(name)) is not None]
+
+    def _check_known(self, name: str) -> None:
+        if name not in self.names():
+            raise UnknownName.among("collection", name, self.names())
+
+    def _opened(self, name: str) -> EdgeCollection | None:
+        try:
+            return self.collection(name)
+        except Unavailable as error:
+            _log.error("%s", error)
+            return None
 
     def close(self) -> None:
         for collection in self._open.values():

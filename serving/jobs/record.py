@@ -25,9 +25,7 @@ _WRITE_SECONDS = 0.5
 _LOG_BYTES = 4000
 
 
-Word = Annotated[
-    str, Field(pattern=r"^[^-\x00][^\x00]*$", max_length=4096)
-]  # must not pass for an option of the command
+Word = Annotated[str, Field(pattern=r"^[^-\x00][^\x00]*$", max_length=4096)]  # never read as an option
 
 
 class Arguments(BaseModel, extra="forbid"):

@@ -1,29 +1,12 @@
-"""A real server with one small collection, shared by every test of the pages."""
+"""What the tests of the pages share."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import numpy as np
 import pytest
-from PIL import Image
 
 from app import server as pages_server
-from tests import bundles, servers
+from tests import servers
+from tests.explorer import server
 
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Running]:
-    """Collection "shapes": forty pictures with two labels and a layout."""
-    home = tmp_path_factory.mktemp("explorer")
-    bundles.image_bundle(home / "bundles")
-    running = servers.start(home, "tiny")
-    with running.client() as client:
-        servers.until(client.ready)
-    _pictures(home / "shapes")
-    done = servers.enfold("embed", home / "shapes", "--model", "tiny", "--to", "index://shapes", home=home)
-    assert done.returncode == 0, done.stderr
-    yield running
-    servers.stop(running.process)
+__all__ = ["server"]
 
 
 @pytest.fixture
@@ -33,11 +16,3 @@ def explored(server: servers.Running, monkeypatch: pytest.MonkeyPatch) -> server
     for cached in (pages_server.client, pages_server.collections, pages_server.layout, pages_server.facets):
         cached.clear()
     return server
-
-
-def _pictures(folder: Path) -> None:
-    rng = np.random.default_rng(0)
-    for number in range(40):
-        label = ("round", "square")[number % 2]
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8)).save(folder / label / f"{number:02}.png")

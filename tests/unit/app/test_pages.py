@@ -10,7 +10,7 @@ from enfold import ports
 from tests.servers import Running
 
 APP = Path(__file__).parents[3] / "app"
-MAIN, MAP = APP / "main.py", APP / "pages/map.py"
+MAIN, MAP = APP / "main.py", APP / "screens/map.py"
 
 
 def opened(page: Path, **query: str) -> AppTest:

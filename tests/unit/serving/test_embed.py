@@ -19,7 +19,7 @@ from enfold import settings
 from enfold.errors import BadItem, Conflict, SpaceMismatch, WrongUse
 from enfold.points import point_id
 from serving.index import open_index
-from serving.jobs import embed as job
+from serving.jobs import pipeline
 from serving.jobs.embed import Embedding, embed
 from tests import bundles
 from tests.unit.serving.conftest import environment, pictures
@@ -27,7 +27,7 @@ from tests.unit.serving.conftest import environment, pictures
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(job, "SHARD_ITEMS", 4)
+    monkeypatch.setattr(pipeline, "SHARD_ITEMS", 4)
 
 
 def kept(name="things"):
@@ -196,8 +196,8 @@ def test_killed_anywhere_it_goes_on(image_bundle, tmp_path, home, to):
     """kill -9 at three moments, then the same command: every item once, as in a run that was left alone."""
     folder, out = pictures(tmp_path / "photos", 240), tmp_path / "out"
     to = to.format(out=out)
-    script = "from enfold import cli; from serving.jobs import embed, layout; "
-    script += "embed.SHARD_ITEMS, layout.FEW = 8, 999; cli.main()"
+    script = "from enfold import cli; from serving.jobs import layout, pipeline; "
+    script += "pipeline.SHARD_ITEMS, layout.FEW = 8, 999; cli.main()"
     command = [sys.executable, "-c", script, "embed", str(folder), "--model", "tiny", "--to", to, "--json"]
     folder_of_job = home / "jobs" / Embedding.checked(source=str(folder), model="tiny", to=to).id(settings.load())
     parts = out if to.startswith("parquet") else folder_of_job

@@ -8,9 +8,16 @@ import pyarrow as pa
 import pytest
 
 from enfold import settings, wire
-from enfold.errors import Conflict, SpaceMismatch, UnknownName, WrongUse
+from enfold.errors import Conflict, SpaceMismatch, Unavailable, UnknownName, WrongUse
 from serving.index import Points, arrow, collection, open_index
 from tests.unit.serving.conftest import new_collection, points, uuid
+
+
+def nested(levels):
+    payload = {}
+    for _ in range(levels):
+        payload = {"in": payload}
+    return payload
 
 
 @pytest.fixture
@@ -127,6 +134,8 @@ def test_the_layout_carries_the_payload_of_points_that_still_exist(things):
     [
         (pa.table({"id": ["a"]}), "lacks column 'x'"),
         (pa.table({"id": ["a"], "x": ["b"], "y": [1.0]}), "must be float32"),
+        (pa.table({"id": ["a"], "x": [np.nan], "y": [1.0]}), "not finite"),
+        (pa.table({"id": ["a"], "x": [1e300], "y": [1.0]}), "not finite"),
         (pa.table({"id": [1], "x": [1.0], "y": [1.0]}), "must be string"),
     ],
 )
@@ -142,6 +151,8 @@ def test_a_layout_of_another_shape_is_refused(things, table, sentence):
         (points(space="sp_b"), SpaceMismatch, "holds vectors of space sp_a"),
         (points(dimensions=5), WrongUse, "vectors of 4 numbers"),
         (Points(["7"], points(1).vectors, [{}], "sp_a"), WrongUse, "not a UUID"),
+        (Points([uuid(1)], points(1).vectors, [nested(40)], "sp_a"), WrongUse, "deeper than 32 levels"),
+        (Points([uuid(1)], points(1).vectors, [{"a": 10**30}], "sp_a"), WrongUse, "cannot be kept"),
         (Points([uuid(1)], np.array([[1, 2, 3, np.nan]], np.float32), [{}], "sp_a"), WrongUse, "not finite"),
     ],
 )
@@ -172,6 +183,29 @@ def test_everything_is_there_after_opening_again(index, things):
     assert kept.info().points == 6
     assert kept.query(points().vectors[3], limit=1)[0].id == uuid(3)
     assert kept.thumbnail(uuid(0)) == b"webp"
+    again.close()
+
+
+def test_the_deepest_payload_survives_opening_again(index, things):
+    things.upsert(Points([uuid(7)], points(1).vectors, [nested(32)], "sp_a"))
+    index.close()
+    again = open_index(settings.load(), "")
+    assert again.collection("things").retrieve([uuid(7)])[0].payload == nested(32)
+    again.close()
+
+
+def test_a_damaged_collection_hides_no_other_and_can_be_dropped(index, things, home):
+    index.create(new_collection("other"))
+    index.close()
+    for file in (home / "index" / "things" / "shard-1").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"\xff" * 64)
+    again = open_index(settings.load(), "")
+    assert [kept.facts.name for kept in again.all()] == ["other"]
+    with pytest.raises(Unavailable, match="collection 'things' cannot be opened"):
+        again.collection("things")
+    again.drop("things")
+    assert again.names() == ["other"]
     again.close()
 
 
@@ -213,7 +247,7 @@ def test_a_graph_is_built_while_others_read_and_write(index, monkeypatch):
     kept.optimize()
     info = kept.info()
     assert info.points == 3990
-    assert info.indexed > 3000
+    assert info.indexed >= 3000
     assert kept.query(first.vectors[3999], limit=1)[0].id == first.ids[3999]
     assert first.ids[3] not in [hit.id for hit in kept.query(first.vectors[3], limit=5)]
     assert sum(facet.count for facet in kept.facet("label")) == 3990

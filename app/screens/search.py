@@ -36,7 +36,7 @@ def conditions() -> list[dict[str, Any]]:
 
 wanted, only = query(), conditions()
 if not wanted:
-    st.info("Drop an item, or follow 'more like this' from the map.")
+    st.info("Drop an item, or follow 'similar' under a picture of the map.")
     st.stop()
 with server.told():
     found = server.client().search(info.name, limit=limit, filter=only, **wanted)

@@ -1,14 +1,16 @@
 """Map: every point of a collection in two dimensions; a lasso brings out what lies inside."""
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
+from plotly.colors import qualitative
 
 from app import cards, server
 
-MOST_COLOURS = 24  # values of a field that still get a colour each
+MOST_COLOURS = len(qualitative.Dark24)  # values of a field that still get a colour each
 SHOWN = 60  # cards of a selection
 _POSITIONS = {"id", "x", "y"}
 
@@ -34,14 +36,19 @@ def figure(values: np.ndarray) -> go.Figure:
     """One WebGL trace per value; customdata is the row, so that a selection names its points."""
     x, y = (points[name].to_numpy() for name in ("x", "y"))
     drawn = go.Figure()
-    for value in np.unique(values):
+    for value, colour in zip(np.unique(values), cycle(qualitative.Dark24), strict=False):
         rows = np.flatnonzero(values == value)
         drawn.add_trace(
             go.Scattergl(
-                x=x[rows], y=y[rows], customdata=rows, name=value, mode="markers", marker={"size": 5, "opacity": 0.75}
+                x=x[rows],
+                y=y[rows],
+                customdata=rows,
+                name=value,
+                mode="markers",
+                marker={"size": 5, "opacity": 0.75, "color": colour},
             )
         )
-    drawn.update_layout(height=640, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode="lasso", uirevision=info.name)
+    drawn.update_layout(height=640, margin={"l": 0, "r": 0, "t": 32, "b": 0}, dragmode="lasso", uirevision=info.name)
     drawn.update_xaxes(visible=False)
     drawn.update_yaxes(visible=False, scaleanchor="x")
     return drawn

@@ -1,0 +1,225 @@
+"""The way of items from a source to vectors: decoded in threads while others are encoded, shard by shard.
+
+A finished shard is written, noted in the ledger, and then sent to the index, in this order: whatever is lost in a kill
+is done again, and ids make what is done twice the same point. Knows no command line.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from enfold import wire
+from enfold.client import Client
+from enfold.errors import BadItem, EnfoldError, WrongUse
+from enfold.modalities import Sample
+from enfold.model import Model
+from enfold.points import point_id
+from serving import reach
+from serving.index import Points, arrow
+from serving.jobs import record
+from serving.jobs.layout import place
+from serving.jobs.ledger import Ledger
+from serving.jobs.shards import Shards
+from serving.jobs.source import Item, Source
+
+SHARD_ITEMS = 512
+SHARD_SAMPLES = 2048  # windows of long items
+_AHEAD_ITEMS = 128  # decoded before they are needed
+_UPSERT_POINTS = 1000
+_UNREAD = "unread"  # state of an item that the disk, not its content, kept from being read: tried again next time
+
+
+class Index:
+    """The collection that a job fills."""
+
+    def __init__(self, home: Client | reach.Local, name: str, model: Model):
+        facts = model.facts()
+        new = wire.NewCollection(
+            name=name,
+            model=model.bundle.ref,
+            entry=model.entry(),
+            modality=facts.modality,
+            space=facts.space,
+            dimensions=facts.dimensions,
+        )
+        self._home, self._name, self._model, self._changed = home, name, model, False
+        home.create_collection(new)
+
+    def holds(self, source: str, vectors: int) -> bool:
+        """Whether no point of the source was erased since they were sent."""
+        counted = {facet.value: facet.count for facet in self._home.facets(self._name, "source")}
+        return counted.get(source, 0) >= vectors
+
+    def send(self, points: Points) -> None:
+        table = arrow.to_table(points, self._model.bundle.ref)
+        for at in range(0, len(table), _UPSERT_POINTS):
+            self._home.upsert(self._name, table.slice(at, _UPSERT_POINTS))
+        self._changed = True
+
+    def erase(self, ids: list[str]) -> None:
+        self._home.delete(self._name, ids=ids)
+        self._changed = True
+
+    def finish(self, work: record.Running) -> None:
+        """Place the points on the map, unless nothing has moved."""
+        if self._changed or not self._home.collection(self._name).has_layout:
+            work.tell("layout")
+            place(self._home, self._name)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An item on its way: ready for the encoder, or with the reason why not."""
+
+    item: Item
+    state: str
+    samples: list[Sample]
+    picture: bytes | None = None
+    reason: str | None = None
+
+
+@dataclass
+class Pipeline:
+    """One run of a job: what is done already is left alone."""
+
+    model: Model
+    source: Source
+    parts: bool
+    ledger: Ledger
+    shards: Shards
+    index: Index | None
+    work: record.Running
+
+    def carry_out(self, threads: int) -> tuple[int, float]:
+        """Do everything that is not done yet: how many items that were, and the seconds they took."""
+        self._recover()
+        todo, changed = self._plan()
+        self._forget(changed)
+        fresh, started = 0, time.monotonic()
+        self._tell(0, todo, 0.0)
+        pool = ThreadPoolExecutor(threads, "decode")
+        try:
+            for shard in _shards(_ahead(pool, self._prepare, self._undone())):
+                self._finish(shard)
+                fresh += len(shard)
+                self._tell(fresh, todo, fresh / (time.monotonic() - started))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return fresh, time.monotonic() - started
+
+    def _recover(self) -> None:
+        """Make ledger, shards and index agree after whatever happened since."""
+        for number in self.ledger.shards():
+            if not self.shards.has(number):
+                self.ledger.lose(number)
+        self.shards.keep_only(self.ledger.shards())
+        self._send()
+        if self.index is not None and not self.index.holds(self.source.uri, self.ledger.counts()["vectors"]):
+            self.ledger.set_indexed(self.ledger.shards(), False)
+            self._send()
+
+    def _plan(self) -> tuple[int, list[str]]:
+        """How many items are to be done, and which of them were done once but have changed."""
+        todo, changed, seen = 0, [], set()
+        for item in self.source.items():
+            if item.key in seen:
+                raise WrongUse(f"'{item.key}' stands for two items of {self.source.uri}: give each an id of its own")
+            seen.add(item.key)
+            before = self.ledger.state(item.key)
+            if before != item.state():
+                todo += 1
+                changed += [item.key] if before is not None else []
+        return todo, changed
+
+    def _forget(self, changed: list[str]) -> None:
+        for number, keys in self.ledger.holding(changed).items():
+            left = 0
+            if self.shards.has(number):
+                if self.index is not None:
+                    self.index.erase(self.shards.ids_of(number, keys))
+                left = self.shards.remove(number, keys)
+            self.ledger.forget(number, keys, left)
+
+    def _undone(self) -> Iterator[Item]:
+        return (item for item in self.source.items() if self.ledger.state(item.key) != item.state())
+
+    def _prepare(self, item: Item) -> _Prepared:
+        state = item.state()  # before reading: a change meanwhile is seen next time
+        modality = self.model.modalities[self.model.entry()]
+        try:
+            value = modality.read(item.raw)
+            picture = modality.thumbnail(value) if self.index is not None else None
+            return _Prepared(item, state, modality.prepare(value, parts=self.parts), picture)
+        except BadItem as error:
+            return _Prepared(item, state, [], reason=str(error))
+        except OSError as error:
+            return _Prepared(item, _UNREAD, [], reason=f"{error.strerror or error}: {item.raw}")
+        except EnfoldError:
+            raise
+        except Exception as error:  # whatever a decoder throws at damaged bytes
+            return _Prepared(item, state, [], reason=f"it cannot be decoded ({error!r})")
+
+    def _finish(self, shard: list[_Prepared]) -> None:
+        points, number = self._points(shard), self.ledger.next_shard()
+        if len(points.ids):
+            self.shards.write(number, points, self.model.bundle.ref)
+        states = {one.item.key: one.state for one in shard}
+        failures = {one.item.key: one.reason for one in shard if one.reason is not None}
+        self.ledger.add(number, states, failures, len(points.ids))
+        self._send()
+
+    def _points(self, shard: list[_Prepared]) -> Points:
+        facts, bundle = self.model.facts(), self.model.bundle
+        about = {"source": self.source.uri, "space": facts.space, "bundle": bundle.ref}
+        if bundle.manifest.lineage.run is not None:
+            about["run"] = bundle.manifest.lineage.run
+        ids, payloads, pictures = [], [], {}
+        for one in shard:
+            for sample in one.samples:
+                part = {} if sample.part is None else {"part": sample.part.model_dump()}
+                ids.append(point_id(self.source.uri, one.item.key, sample.part))
+                payloads.append({**one.item.fields, **about, "item": one.item.key, **part})
+                if one.picture is not None:
+                    pictures[ids[-1]] = one.picture
+        vectors = self.model.vectors(self.model.encode([sample for one in shard for sample in one.samples]))
+        return Points(ids, vectors, payloads, facts.space, pictures)
+
+    def _send(self) -> None:
+        """Shards that the index lacks."""
+        if self.index is None:
+            return
+        for number in self.ledger.shards(indexed=False):
+            self.index.send(self.shards.read(number))
+            self.ledger.set_indexed([number], True)
+
+    def _tell(self, fresh: int, todo: int, rate: float) -> None:
+        if fresh == SHARD_ITEMS < todo:  # the first shard: now it can be said what the rest will cost
+            self.work.say(f"{todo:,} items at {rate:,.0f} a second: about {(todo - fresh) / rate:,.0f} s more")
+        failed, done = self.ledger.counts()["failed"], self.source.count - todo + fresh
+        self.work.tell("embed", done=done, total=self.source.count, failed=failed, items_per_second=round(rate, 1))
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], _Prepared], items: Iterable[Item]) -> Iterator[_Prepared]:
+    """Results in order, the next ones under way meanwhile."""
+    waiting: deque[Future[_Prepared]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > _AHEAD_ITEMS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _shards(prepared: Iterable[_Prepared]) -> Iterator[list[_Prepared]]:
+    shard: list[_Prepared] = []
+    samples = 0
+    for one in prepared:
+        shard.append(one)
+        samples += len(one.samples)
+        if len(shard) == SHARD_ITEMS or samples >= SHARD_SAMPLES:
+            yield shard
+            shard, samples = [], 0
+    if shard:
+        yield shard

@@ -1,0 +1,102 @@
+"""Exporting a finished run: the right encoder and head, their lineage, and one sentence where a run has none."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import enfold
+from enfold import cli
+from enfold.errors import BundleInvalid, UnknownName, WrongUse
+from export.commands import export_run, export_stage
+from tests.unit.export import drafts
+
+
+@pytest.fixture
+def run(home, tmp_path):
+    return drafts.run(home / "runs" / "tiny-1", drafts.photos(tmp_path / "photos"))
+
+
+@pytest.fixture
+def exported(run):
+    return export_stage(run, "photos", ("pretrain", "classify"))
+
+
+def test_a_run_becomes_a_bundle_that_embeds_and_predicts(exported, tmp_path):
+    assert (exported["bundle"], exported["version"]) == ("photos", 1)
+    assert exported["fp32_cosine"] >= 0.99999
+    assert exported["variants"][0] == "fp32"
+    assert exported["space"].startswith("sp_")
+    model = enfold.open("photos")
+    assert model.bundle.manifest.lineage.model_dump(exclude_defaults=True) == {
+        "run": "tiny-1",
+        "method": "gmml",
+        "recipe": "r",
+        "data": "f",
+    }
+    assert model.bundle.manifest.metrics == {"classify.accuracy": 0.5}
+    photo = next((tmp_path / "photos").rglob("*.png"))
+    assert np.linalg.norm(model.embed([photo]).vectors) == pytest.approx(1, abs=1e-6)
+    [answer] = model.predict([photo])
+    assert answer.label in ("blue", "green", "red")
+    assert answer.ood is not None
+
+
+def test_a_stray_byte_in_what_was_published_is_found(exported, home):
+    graph = home / "bundles" / "photos" / "1" / "graphs" / "encode_image.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1] + b"!")
+    with pytest.raises(BundleInvalid, match="does not match its digest"):
+        enfold.open("photos")
+
+
+def test_the_command_takes_a_run_by_its_id(run, capsys):
+    assert cli._run(["export", "tiny-1", "--name", "mine"], True) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["bundle"] == "mine"
+    assert enfold.open("mine").bundle.manifest.tasks
+
+
+@pytest.mark.parametrize(
+    ("needs", "error", "sentence"),
+    [
+        (("pretrian",), UnknownName, "Did you mean 'pretrain'"),
+        (("classify",), WrongUse, "has no encoder to export in classify"),
+        ((), WrongUse, "has no encoder to export in no stage"),
+        (("export",), WrongUse, "stage 'export' of run tiny-1 is not finished: enfold run tiny"),
+    ],
+)
+def test_wrong_needs_are_told(run, needs, error, sentence):
+    with pytest.raises(error, match=sentence):
+        export_stage(run, "photos", needs)
+
+
+def test_a_run_without_finished_stages_is_told(run, home, capsys):
+    for done in run.rglob("done.json"):
+        done.unlink()
+    assert cli._run(["export", "tiny-1", "--name", "mine"], False) == 2
+    assert "stage 'pretrain' of run tiny-1 is not finished" in capsys.readouterr().err
+    assert not (home / "bundles").exists()
+
+
+def test_a_head_of_another_encoder_is_refused(run):
+    """Same width, other weights: nothing but the run's own story can tell."""
+    recipe = json.loads((run / "recipe.json").read_bytes())
+    recipe["stage"].insert(1, {"name": "longer", "verb": "pretrain", "method": "gmml"})
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    shutil.copytree(run / "stages" / "pretrain", run / "stages" / "longer")
+    with pytest.raises(WrongUse, match="the head of stage 'classify' was fitted on 'pretrain', not on 'longer'"):
+        export_stage(run, "photos", ("longer", "classify"))
+
+
+def test_what_is_no_run_is_told(home, tmp_path):
+    with pytest.raises(UnknownName, match="unknown run 'nothing'"):
+        export_run("nothing", "mine")
+    with pytest.raises(WrongUse, match="is not a run"):
+        export_run(str(tmp_path), "mine")
+
+
+def test_a_name_that_is_not_allowed_costs_no_work(run, home):
+    with pytest.raises(WrongUse, match="bundle name 'My Bundle' is not allowed"):
+        export_run("tiny-1", "My Bundle")
+    assert not (home / "bundles").exists()
