@@ -268,7 +268,7 @@ def json_item(item: Any, modality: str | None) -> dict[str, str]:
         item = Path(item).read_bytes()
     if not isinstance(item, bytes):
         raise WrongUse(f"an item to send is bytes, a path or a text, not {type(item).__name__}")
-    return {modality: item.decode() if modality == "text" else base64.b64encode(item).decode()}
+    return {modality: item.decode(errors="surrogateescape") if modality == "text" else base64.b64encode(item).decode()}
 
 
 def _split(items: list[dict[str, str]], limits: wire.Limits) -> Iterator[list[dict[str, str]]]:

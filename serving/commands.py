@@ -98,7 +98,9 @@ def search(
     if modality is None:
         raise WrongUse(f"{item}: no modality reads '{item and item.suffix}' files")
     with Client(reach.address(config) or config.url) as client:
-        found = client.search(collection, item=text or item, modality=modality, limit=limit, model=model)
+        found = client.search(
+            collection, item=item if text is None else text, modality=modality, limit=limit, model=model
+        )
     return [{"score": hit.score, "id": hit.id, **hit.payload} for hit in found.hits]
 
 

@@ -24,6 +24,7 @@ from enfold.errors import EnfoldError, TooLarge, Unauthorized, Unavailable, Unkn
 PROBES = ("/healthz", "/livez", "/readyz")  # answer without a key
 PROBLEM = "application/problem+json"
 REQUESTS = Counter("enfold_requests", "Requests by route and status", ["method", "route", "status"])
+_METHODS = ("GET", "POST", "PUT", "DELETE")  # a caller must not be able to make up further series
 _SHOWN = 60  # characters of a value in an error
 _NO_ID = re.compile(r"[^A-Za-z0-9._-]")
 _log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ class Door:
         if answer.foreign:
             await problem(_plain_error(answer.status, scope), request_id, answer.status)(scope, receive, answer)
         route = getattr(scope.get("route"), "path", "none")
-        REQUESTS.labels(scope["method"], route, answer.status).inc()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        REQUESTS.labels(method, route, answer.status).inc()
 
     def _check_key(self, path: str, headers: Headers) -> None:
         key = self._state.settings.api_key

@@ -72,7 +72,7 @@ openapi.complete(app)
 class Server:
     def __init__(self) -> None:
         config = settings.load()
-        index = open_index(config, _address(config))
+        index = open_index(config, config.url)
         models = Models(config)
         self.rooms = Rooms(config, models, Engine(config.threads), index, Jobs(config))
         app.state.settings, app.state.rooms = config, self.rooms
@@ -90,12 +90,6 @@ class Server:
 
 
 Server.add_asgi_middleware(Door, state=app.state)  # type: ignore[attr-defined]  # the decorator made it a service
-
-
-def _address(config: Settings) -> str:
-    """Where processes of this machine reach the server."""
-    host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host
-    return f"http://[{host}]:{config.port}" if ":" in host else f"http://{host}:{config.port}"
 
 
 def _follow(parent: int) -> None:

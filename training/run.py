@@ -37,7 +37,8 @@ class Run:
         self.recipe, self.settings, self.seed = recipe, settings, recipe.seed
         self.threads = settings.threads
         self.modality: Modality[Any] = recipe.modality_of()
-        self.id = f"{recipe.slug}-{digest(recipe.model_dump(mode='json'), self.dataset.fingerprint)[:8]}"
+        self.resolved = recipe.model_dump(mode="json", exclude={"claim"})  # whose runs are their own
+        self.id = f"{recipe.slug}-{digest(self.resolved, self.dataset.fingerprint)[:8]}"
         self.path = folder or settings.runs / self.id
 
     @cached_property
@@ -63,7 +64,7 @@ class Run:
         from training.stages import VERBS
 
         self.path.mkdir(parents=True, exist_ok=True)
-        _write(self.path / "recipe.json", self.recipe.model_dump(mode="json"))
+        _write(self.path / "recipe.json", self.resolved)
         prints: dict[str, str] = {}
         story = self._story()
         for stage in self.recipe.stage:
@@ -95,7 +96,7 @@ class Run:
         return {
             "id": self.id,
             "recipe": self.recipe.slug,
-            "recipe_digest": digest(self.recipe.model_dump(mode="json")),
+            "recipe_digest": digest(self.resolved),
             "data": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint, "items": len(self.dataset)},
             "seed": self.seed,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

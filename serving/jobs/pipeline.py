@@ -143,7 +143,8 @@ class Pipeline:
             self.ledger.forget(number, keys, left)
 
     def _undone(self) -> Iterator[Item]:
-        return (item for item in self.source.items() if self.ledger.state(item.key) != item.state())
+        """Items that the ledger does not know, those it was made to forget among them."""
+        return (item for item in self.source.items() if self.ledger.state(item.key) is None)
 
     def _prepare(self, item: Item) -> _Prepared:
         state = item.state()  # before reading: a change meanwhile is seen next time

@@ -3,6 +3,7 @@
 The same job has the same id whoever starts it, so starting it again goes on where it was.
 """
 
+import logging
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from serving.jobs.layout import Layout
 
 KINDS: dict[str, type[Embedding | Layout]] = {"embed": Embedding, "layout": Layout}
 _STOP_SECONDS = 10
+_log = logging.getLogger(__name__)
 
 
 class Jobs:
@@ -91,20 +93,24 @@ class Jobs:
         return job
 
     def _work(self) -> None:
-        while (child := self._next()) is not None:
-            child.wait()
+        while self._begin():
+            if self._child is not None:
+                self._child.wait()
             with self._turn:
                 self._settle()
 
-    def _next(self) -> "subprocess.Popen[bytes] | None":
-        """Start what waits longest; None when the server stops."""
+    def _begin(self) -> bool:
+        """Start what waits longest; False when the server stops."""
         with self._turn:
             self._turn.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
-                return None
+                return False
             self._at_work = self._waiting.popleft()
-            self._child = _spawn(self._settings.jobs / self._at_work)
-            return self._child
+            try:
+                self._child = _spawn(self._settings.jobs / self._at_work)
+            except OSError:  # no memory, no room for its log: this job fails, the next may not
+                _log.exception("job %s cannot be started", self._at_work)
+            return True
 
     def _settle(self) -> None:
         """Give the record its last word where the child could not."""

@@ -20,13 +20,13 @@ from serving.index import Points
 _PART = pa.struct([("index", pa.int64()), ("start", pa.int64()), ("end", pa.int64())])
 OWN = {name: pa.string() for name in ("source", "item", "space", "bundle", "run")} | {"part": _PART}  # payload fields
 _NO_PAYLOAD = ("id", "vector", "thumbnail")
+RESERVED = {*OWN, *_NO_PAYLOAD}  # names that a source's fields cannot have
 
 
 class Shards:
     def __init__(self, folder: Path, job: str, fields: dict[str, pa.DataType]):
         """fields   types of the payload's fields besides our own"""
-        self._folder, self._job = folder, job
-        self._fields = OWN | {name: kind for name, kind in fields.items() if name not in {*OWN, *_NO_PAYLOAD}}
+        self._folder, self._job, self._fields = folder, job, OWN | fields
         folder.mkdir(parents=True, exist_ok=True)
         for file in folder.glob("part-*.parquet"):
             if (parquet.read_schema(file).metadata or {}).get(b"job") != job.encode():

@@ -19,10 +19,11 @@ from pyarrow import json as jsonl
 
 from enfold import modalities
 from enfold.errors import WrongUse
+from serving.jobs.shards import RESERVED
 
 MANIFESTS = (".csv", ".parquet", ".jsonl")
 _SPLITS = {"train", "val", "test"}
-_OWN = {"id", "path", "text"}  # columns that are no payload
+_OWN = {"path", "text"} | RESERVED  # columns that are no payload
 
 
 @dataclass(frozen=True, slots=True)

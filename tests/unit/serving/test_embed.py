@@ -132,6 +132,16 @@ def test_a_label_that_was_corrected_reaches_the_index(image_bundle, tmp_path):
     assert sorted(payload["label"] for _, payload in kept().values()) == ["green", "red"]
 
 
+def test_columns_with_the_names_of_our_own_facts_are_left_out(image_bundle, tmp_path):
+    pictures(tmp_path, 1)
+    (tmp_path / "list.csv").write_text("id,path,part,vector,source,x,when\n7,red/0000.png,a,b,c,0.5,2020-01-01\n")
+    embed(str(tmp_path / "list.csv"), model="tiny", to="index://things")
+    [(_, payload)] = kept().values()
+    assert set(payload) == {"source", "item", "space", "bundle", "x", "when"}
+    assert (payload["item"], payload["x"], payload["when"]) == ("7", 0.5, "2020-01-01")
+    assert payload["source"].startswith("file://")
+
+
 def test_parts_that_are_gone_leave_the_index(text_bundle, tmp_path):
     """A long text gives a point per window; cut short it gives one."""
     file = tmp_path / "long.txt"

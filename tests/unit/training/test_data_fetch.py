@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from enfold import settings
-from enfold.errors import BadItem, Unavailable, UnknownName
+from enfold.errors import BadItem, Unavailable, UnknownName, WrongUse
 from tests.unit.training.data_pictures import paint, picture
 from training.data import builders, commands, fetch
-from training.data.builders import Facts, Package, brown, emoji
+from training.data.builders import Facts, Package, brown, emoji, minilm
 from training.data.sources import open_dataset
 
 FETCHED = settings.load().data  # read before each test gets a home of its own
