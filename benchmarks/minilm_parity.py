@@ -28,7 +28,7 @@ from training.data.fetch import fetch
 from training.data.sources import open_dataset
 
 TEXTS, LIMIT = 500, 0.9999
-LENGTHS = {"a sentence": (0, 40), "a paragraph": (40, 200), "longer than the encoder takes": (200, 10**6)}  # words
+LENGTHS = {"a sentence": (0, 40), "a paragraph": (40, 200), "cut at 256 tokens": (200, 10**6)}  # words
 PEER = """
 import json, sys, time
 import numpy as np
@@ -68,7 +68,7 @@ def main(out: Annotated[Path, typer.Option(help="where the figures go")] = Path(
         "texts": len(texts),
         "threads": config.threads,
         "limit": LIMIT,
-        "lowest_cosine": min(row["lowest cosine"] for row in rows),
+        "lowest_cosine": min(row["cosine ≥"] for row in rows),
         "rows": rows,
     }
     out.write_text(json.dumps(figures, indent=1) + "\n")
@@ -115,13 +115,13 @@ def compared(
             "variant": variant,
             "texts": name,
             "count": int(chosen.sum()),
-            "lowest cosine": float(similar[chosen].min()),
-            "largest difference": float(np.abs(ours[chosen] - theirs[chosen]).max()),
-            "texts per second": None,
-            "of the peer": None,
+            "cosine ≥": float(similar[chosen].min()),
+            "difference ≤": float(np.abs(ours[chosen] - theirs[chosen]).max()),
+            "texts/s": None,
+            "peer's": None,
         }
         rows.append(row)
-    rows[-1] |= {"texts per second": len(texts) / seconds, "of the peer": len(texts) / peer_seconds}
+    rows[-1] |= {"texts/s": len(texts) / seconds, "peer's": len(texts) / peer_seconds}
     return rows
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from rich.console import Console
 
 from enfold import settings
 from enfold.errors import WrongUse
@@ -33,12 +34,14 @@ def export_stage(run_path: Path, bundle: str, needs: tuple[str, ...]) -> dict[st
 
 
 def import_model(
-    path: Annotated[Path, typer.Argument(help="a sentence-transformers or Hugging Face folder, or an .onnx file")],
+    path: Annotated[Path, typer.Argument(help="a model folder, an .onnx file, or a model that was fetched")],
     name: Name,
     spec: Annotated[Path | None, typer.Option("--spec", help="of an .onnx file, TOML or JSON")] = None,
     data: Annotated[str | None, typer.Option("--data", help="data set that the gate judges by")] = None,
 ) -> dict[str, Any]:
     """Put a model trained elsewhere through the gate into a bundle.
+
+    A model folder is one that sentence-transformers or Hugging Face's libraries saved, with safetensors.
 
     The spec of an .onnx file, model.toml beside model.onnx:
 
@@ -53,20 +56,26 @@ def import_model(
     preprocess = { tokenizer = "tokenizer.json", max_tokens = 256 }
     """
     check_name(name)
-    if path.is_dir():
-        return _published(lambda: imports.text_draft(path, held_out("text", data, settings.load().data)), name)
+    store = settings.load().data
+    folder = path if path.exists() else store / path
+    if folder.is_dir():
+        return _published(lambda: imports.text_draft(folder, held_out("text", data, store)), name)
     if not path.is_file():
-        raise WrongUse(f"there is no model {path}: name a model folder or an .onnx file")
+        raise WrongUse(f"there is no model {path}: name a model folder, an .onnx file, or a model that was fetched")
     page = spec or path.with_suffix(".toml")
     facts = onnx_file.read_spec(page)
-    items = held_out(facts.modality, data, settings.load().data)
+    items = held_out(facts.modality, data, store)
     return _published(lambda: onnx_file.onnx_draft(path, facts, page.parent, items), name)
 
 
 def _published(draft: Callable[[], Draft], name: str) -> dict[str, Any]:
     started, config = time.monotonic(), settings.load()
     torch.set_num_threads(config.threads)
-    found = publish(draft(), name, config.bundles)
+    console = Console(stderr=True)
+    console.print(f"{name}: writing the graph")
+    made = draft()
+    console.print(f"{name}: through the gate, on {len(made.held_out.items):,} items of {made.held_out.name}")
+    found = publish(made, name, config.bundles)
     manifest, report = found.manifest, found.report
     [entry] = manifest.entries.values()
     return {

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from enfold import settings, store
-from enfold.errors import Conflict, WrongUse
+from enfold import ports, settings, store
+from enfold.errors import WrongUse
 
 _ROOT = Path(__file__).parents[1]
 _DRAIN_SECONDS = "5"  # that requests under way get when the server stops
@@ -33,7 +33,7 @@ def serve(
     if config.api_key is None and not address.is_loopback:
         raise WrongUse(f"{address} can be reached by other machines: set ENFOLD_API_KEY first, or bind 127.0.0.1")
     door = port or config.port
-    _check_free(address, door)
+    ports.check_free(str(address), door)
     lock.hold(config.index / "lock", f"the index in {config.index}").close()
     local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(address), str(address))
     url = f"http://[{local}]:{door}" if ":" in local else f"http://{local}:{door}"
@@ -66,17 +66,6 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         return ipaddress.ip_address(socket.getaddrinfo(host, None)[0][4][0])
     except (OSError, ValueError, UnicodeError):
         raise WrongUse(f"host '{host}' is no address of this machine: give 127.0.0.1, or 0.0.0.0 for all") from None
-
-
-def _check_free(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> None:
-    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((str(address), port))
-        except OSError as error:
-            raise Conflict(
-                f"port {port} of {address} cannot be had ({error.strerror}): stop what uses it, or give another --port"
-            ) from None
 
 
 def search(

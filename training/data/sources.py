@@ -80,7 +80,7 @@ def _built_in(name: str, data: Path) -> Dataset:
     if not (data / name / "dataset.json").is_file():
         raise WrongUse(f"the data set '{name}' is not on this machine yet: enfold data fetch {name}")
     if builders.facts(name).holds != "manifest.parquet":
-        raise WrongUse(f"'{name}' is a model, not a data set: enfold import {data / name} --name {name}")
+        raise WrongUse(f"'{name}' is a model, not a data set: enfold import {name} --name {name}")
     rows, modality = _listed(data / name / "manifest.parquet")
     verdicts = [Verdict(None, row.group or row.id, row.split or "train") for row in rows]
     return _dataset(name, modality, rows, verdicts, licence=builders.facts(name).licence)

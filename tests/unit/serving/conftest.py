@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from enfold import settings, wire
+from enfold import ports, settings, wire
 from enfold.client import Client
 from serving.index import Index, Points, open_index
 from tests import bundles
@@ -56,7 +55,7 @@ def enfold(*words, home: Path, **settings: str) -> "subprocess.CompletedProcess[
 
 def start(home: Path, *words: str, **settings: str) -> Running:
     """`enfold serve` on a free port, answering but perhaps not ready."""
-    port, log = free_port(), home / "server.log"
+    port, log = ports.free(), home / "server.log"
     command = [sys.executable, "-m", "enfold.cli", "serve", *words, "--port", str(port)]
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -75,12 +74,6 @@ def start(home: Path, *words: str, **settings: str) -> Running:
 def stop(server: Running) -> None:
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(timeout=20)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(holds, seconds: float = 15):

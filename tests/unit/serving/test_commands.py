@@ -8,9 +8,10 @@ import httpx
 import numpy as np
 import pytest
 
+from enfold import ports
 from enfold.bundle import read_manifest, seal
 from serving import lock
-from tests.unit.serving.conftest import enfold, free_port, start, stop, until
+from tests.unit.serving.conftest import enfold, start, stop, until
 from tests.unit.serving.test_service import problem
 
 
@@ -41,7 +42,7 @@ def test_a_server_that_makes_no_sense_does_not_start(home, image_bundle, words, 
 
 
 def test_a_second_server_of_one_home_is_refused(server):
-    done = server.enfold("serve", "tiny", "--port", free_port())
+    done = server.enfold("serve", "tiny", "--port", ports.free())
     assert done.returncode == 1
     assert "is in use by process" in done.stderr
     assert server.url in done.stderr

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 import enfold
-from enfold import wire
+from enfold import ports, wire
 from enfold.client import AsyncClient, Client
 from enfold.errors import SpaceMismatch, TooLarge, Unauthorized, UnknownName
 from serving.index import arrow
-from tests.unit.serving.conftest import free_port, new_collection, points, uuid
+from tests.unit.serving.conftest import new_collection, points, uuid
 
 SPACE = "the collection's own"  # stands for it where tests are listed
 
@@ -473,7 +473,7 @@ def test_the_client_raises_what_the_server_meant(client, server, collection):
         client.embed(["x" * 300_000], modality="text", model="words")
     with Client(server.url, api_key="wrong") as stranger, pytest.raises(Unauthorized):
         stranger.models()
-    with Client(f"http://127.0.0.1:{free_port()}") as nobody, pytest.raises(Exception, match="no server answers"):
+    with Client(f"http://127.0.0.1:{ports.free()}") as nobody, pytest.raises(Exception, match="no server answers"):
         nobody.models()
 
 

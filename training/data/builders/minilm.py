@@ -1,6 +1,6 @@
 """minilm: all-MiniLM-L6-v2, an encoder of English sentences (Reimers and Gurevych 2019, arXiv:1908.10084).
 
-Not a data set but a model with real weights, to be imported: enfold import FOLDER --name minilm.
+Not a data set but a model with real weights, to be imported: enfold import minilm --name minilm.
 """
 
 import shutil

@@ -1,0 +1,121 @@
+"""The commands that README and how-tos show, typed into a shell in their order.
+
+Two things differ from what a reader does: `enfold run` gets --smoke, so that it takes seconds (and the bundle's usual
+name, which --smoke alone would change), and a server that the page starts in the background is waited for.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from enfold import ports
+from tests import servers
+
+ROOT = Path(__file__).parents[2]
+_SECONDS = 300
+
+
+def commands(page: str) -> list[str]:
+    """Lines of every sh block that call enfold."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("enfold ")]
+
+
+class Reader:
+    """Someone at a terminal, in a folder of their own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.port, self.explorer = ports.free(), ports.free()
+        address = {"ENFOLD_PORT": str(self.port), "ENFOLD_URL": f"http://127.0.0.1:{self.port}"}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        self.environment = servers.environment(folder / "home", **address) | {"PATH": path}
+        self._left_running: list[subprocess.Popen[bytes]] = []
+
+    def types(self, line: str) -> str:
+        """Run one command to its end and return what it printed; one that stays is left running once it answers."""
+        command, stays = (
+            line.removesuffix("&").strip(),
+            line.endswith("&") or line in ("enfold app", "enfold serve emoji"),
+        )
+        if command == "enfold app":
+            command += f" --port {self.explorer}"
+        if command.startswith("enfold run "):
+            command += " --smoke" if "export.bundle" in command else " --smoke --set stage.export.bundle=emoji"
+        if stays:
+            return self._leave_running(command)
+        done = subprocess.run(
+            command, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=_SECONDS
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def leaves(self) -> None:
+        for process in reversed(self._left_running):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=30)
+
+    def _leave_running(self, command: str) -> str:
+        process = subprocess.Popen(
+            command,
+            shell=True,
+            cwd=self.folder,
+            env=self.environment,
+            start_new_session=True,
+            stderr=subprocess.DEVNULL,
+        )
+        self._left_running.append(process)
+        explorer = f"http://127.0.0.1:{self.explorer}/_stcore/health"
+        ready = explorer if "app" in command else f"http://127.0.0.1:{self.port}/readyz"
+        servers.until(lambda: servers.answers(ready), seconds=60)
+        return ""
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    found = Reader(tmp_path)
+    yield found
+    found.leaves()
+
+
+def photos(folder: Path) -> None:
+    """Sixty drawings of two kinds, and one called cat.jpg."""
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        label = ("circles", "squares")[number % 2]
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        drawn = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((72, 72))
+        shape = ImageDraw.Draw(drawn).ellipse if number % 2 == 0 else ImageDraw.Draw(drawn).rectangle
+        shape(
+            [int(v) for v in (*rng.integers(5, 25, 2), *rng.integers(40, 70, 2))],
+            fill=tuple(map(int, rng.integers(0, 256, 3))),
+        )
+        drawn.save(folder / label / f"{number:02}.jpg")
+    shutil.copy(folder / "circles/00.jpg", folder / "cat.jpg")
+
+
+def test_embed_my_folder_of_photos(reader: Reader):
+    photos(reader.folder / "photos")
+    printed = {line: reader.types(line) for line in commands("docs/how_to/embed_photos.md")}
+    found = next(text for line, text in printed.items() if line.startswith("enfold search"))
+    assert "circles/00.jpg" in found or "cat.jpg" in found
+
+
+def test_the_readme_by_hand(reader: Reader):
+    lines = commands("README.md")
+    fetch, run, serve, *others = lines
+    for line in (fetch, run, serve):
+        reader.types(line)
+    picture = next((reader.folder / "home/data/emoji/items").rglob("*.png"))
+    shutil.copy(picture, reader.folder / "picture.png")
+    printed = [reader.types(line) for line in others]
+    assert "1.000" in printed[1] or "1 " in printed[1]
