@@ -47,10 +47,14 @@ def vit(seed: int = 0) -> Encoder:
     return encoder.eval()
 
 
+def three_way(seed: int = 1) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Linear(VIT["dim"], 3)
+
+
 def image_draft(encoder: Encoder, *, count: int = 40) -> Draft:
     """The encoder with a classify head over three colours."""
-    torch.manual_seed(1)
-    modality, head = get("image")(get("image").Preprocess(size=SIZE)), nn.Linear(encoder.dim, 3)
+    modality, head = get("image")(get("image").Preprocess(size=SIZE)), three_way()
     items = [picture(i) for i in range(count)]
 
     def prepare(item: Any) -> dict[str, np.ndarray]:

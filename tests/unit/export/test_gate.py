@@ -16,9 +16,10 @@ from enfold.errors import GateRefused, MissingExtra, Unavailable, WrongUse
 from export import onnx as graphs
 from export import publish as publishing
 from export import variants
+from export.draft import encode_with
 from export.onnx import _exported, _Named
 from export.publish import publish
-from tests.unit.export.drafts import image_draft, vit
+from tests.unit.export.drafts import image_draft, three_way, vit
 
 
 @pytest.fixture(scope="module")
@@ -109,16 +110,17 @@ def test_a_frozen_batch_axis_is_refused(draft, store):
 
 
 def test_shuffled_positions_are_refused(draft, store):
-    encoder = vit()
-    with torch.no_grad():
-        encoder.net.pos_embed[:, 1:] = encoder.net.pos_embed[:, 1:][:, torch.randperm(16)]
-    example = {"image": np.stack([draft.reference.prepare(item)["image"] for item in draft.held_out.items[:3]])}
-    assert "cosine" in refused(dataclasses.replace(draft, encoder=graphs.encoder_graph(encoder, example)), store)
+    positions, order = draft.weights["net.pos_embed"], np.random.default_rng(0).permutation(17)
+    said = refused(spoilt(draft, lambda model: edit(model, positions, lambda p: p[:, order])), store)
+    assert "cosine to the trained encoder" in said
 
 
 def test_a_head_with_other_weights_is_refused(draft, store):
-    head = graphs.head_graph(torch.nn.Linear(16, 3), 16, "out_classify")
-    assert "out_classify" in refused(dataclasses.replace(draft, heads={"classify": head}), store)
+    head = graphs.copy(draft.heads["classify"])
+    bias = three_way().bias.detach().numpy()
+    edit(head, bias, lambda b: b + [0, 0.01, 0])
+    said = refused(dataclasses.replace(draft, heads={"classify": head}), store)
+    assert "largest difference of out_classify" in said
 
 
 @pytest.mark.parametrize("changed", [{"mean": [0.5, 0.5, 0.5]}, {"fit": "squash", "filter": "bilinear"}])
@@ -127,17 +129,25 @@ def test_other_preprocessing_than_training_s_is_refused(draft, store, changed):
     assert "difference of prepared inputs from training's" in said
 
 
-def test_a_collapsed_encoder_is_refused(store):
-    encoder = vit()
+def trained_like_this(draft, name, change):
+    """The draft of an encoder whose weight `name` came out so; graph and reference agree."""
+    encoder, before = vit(), draft.weights[name]
     with torch.no_grad():
-        encoder.net.patch_embed.proj.weight *= 1e-4  # hardly looks at the image
-    assert "spread of the vectors" in refused(image_draft(encoder), store)
+        dict(encoder.named_parameters())[name].copy_(torch.from_numpy(change(before)))
+    reference = dataclasses.replace(draft.reference, encode=encode_with(encoder, {"classify": three_way()}))
+    return dataclasses.replace(spoilt(draft, lambda model: edit(model, before, change)), reference=reference)
+
+
+def test_a_collapsed_encoder_is_refused(draft, store):
+    """It hardly looks at the image."""
+    blind = trained_like_this(draft, "net.patch_embed.proj.weight", lambda w: w * np.float32(1e-4))
+    assert "spread of the vectors" in refused(blind, store)
 
 
 def test_vectors_along_one_line_are_refused(store):
+    """The last norm keeps one feature of sixteen and gives everything else to all alike."""
     encoder = vit()
     with torch.no_grad():
-        # The last norm gives everything the same vector but for one feature.
         encoder.net.norm.weight[1:] = 0
         encoder.net.norm.bias.fill_(0.5)
     assert "effective rank of the vectors" in refused(image_draft(encoder), store)
