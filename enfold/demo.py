@@ -45,7 +45,7 @@ def demo(
         with clock.stage("start server"):
             client = stack.enter_context(_started(config, ref, port))
         with clock.stage("embed and index"):
-            collection = story["export"]["bundle"]
+            collection = ref.replace("@", "-")  # another version has another space
             job = _enfold(
                 "embed", DATA, "--model", ref, "--to", f"index://{collection}", env={"ENFOLD_URL": client.url}
             )

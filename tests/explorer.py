@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Running
     done = servers.enfold("embed", home / "shapes", "--model", "tiny", "--to", "index://shapes", home=home)
     assert done.returncode == 0, done.stderr
     yield running
-    servers.stop(running.process)
+    servers.stop(running)
 
 
 def _pictures(folder: Path) -> None:

@@ -56,20 +56,22 @@ def start(home: Path, *words: str, **settings: str) -> Running:
     port, log = ports.free(), home / "server.log"
     command = [sys.executable, "-m", "enfold.cli", "serve", *words, "--port", str(port)]
     with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(home, **settings))
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, env=environment(home, **settings), start_new_session=True
+        )
     server = Running(f"http://127.0.0.1:{port}", home, process, log, settings.get("ENFOLD_API_KEY"))
     deadline = time.monotonic() + _START_SECONDS
     while not answers(f"{server.url}/healthz"):
         if process.poll() is not None or time.monotonic() > deadline:
-            stop(process)
+            process.kill()
             raise AssertionError(log.read_text())
         time.sleep(0.05)
     return server
 
 
-def stop(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGTERM)
-    process.wait(timeout=20)
+def stop(server: Running) -> None:
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait(timeout=20)
 
 
 def answers(url: str) -> bool:

@@ -34,7 +34,8 @@ def explorer(server: servers.Running) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     servers.until(lambda: servers.answers(f"{url}/_stcore/health"), seconds=60)
     yield url
-    servers.stop(process)
+    process.terminate()
+    process.wait(timeout=20)
 
 
 @pytest.fixture(scope="session")

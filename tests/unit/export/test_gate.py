@@ -118,7 +118,7 @@ def test_shuffled_positions_are_refused(draft, store):
 def test_a_head_with_other_weights_is_refused(draft, store):
     head = graphs.copy(draft.heads["classify"])
     bias = three_way().bias.detach().numpy()
-    edit(head, bias, lambda b: b + [0, 0.01, 0])
+    edit(head, bias, lambda b: [*b, 0, 0.01, 0])
     said = refused(dataclasses.replace(draft, heads={"classify": head}), store)
     assert "largest difference of out_classify" in said
 

@@ -1,12 +1,6 @@
 """A real server in a process of its own, shared by every test of this folder, and an empty index."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -14,82 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from enfold import ports, settings, wire
+from enfold import settings, wire
 from enfold.client import Client
 from serving.index import Index, Points, open_index
 from tests import bundles
+from tests.servers import Running, start, stop, until
 
 KEY = "a key that only the tests know"
-_START_SECONDS = 30
-
-
-@dataclass(frozen=True)
-class Running:
-    """A server that was started with `enfold serve`."""
-
-    url: str
-    home: Path
-    process: "subprocess.Popen[bytes]"
-    log: Path
-
-    def client(self) -> Client:
-        return Client(self.url, api_key=KEY)
-
-    def http(self, **options) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=20, **options)
-
-    def enfold(self, *words) -> "subprocess.CompletedProcess[str]":
-        return enfold(*words, home=self.home, ENFOLD_API_KEY=KEY)
-
-
-def environment(home: Path, **settings: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ENFOLD_")}
-    return clean | {"ENFOLD_HOME": str(home), "ENFOLD_THREADS": "1"} | settings
-
-
-def enfold(*words, home: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command as a user would."""
-    command = [sys.executable, "-m", "enfold.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(home, **settings), timeout=60)
-
-
-def start(home: Path, *words: str, **settings: str) -> Running:
-    """`enfold serve` on a free port, answering but perhaps not ready."""
-    port, log = ports.free(), home / "server.log"
-    command = [sys.executable, "-m", "enfold.cli", "serve", *words, "--port", str(port)]
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=file, env=environment(home, **settings), start_new_session=True
-        )
-    server = Running(f"http://127.0.0.1:{port}", home, process, log)
-    deadline = time.monotonic() + _START_SECONDS
-    while not _answers(server.url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            stop(server)
-            raise AssertionError(log.read_text())
-        time.sleep(0.05)
-    return server
-
-
-def stop(server: Running) -> None:
-    server.process.send_signal(signal.SIGTERM)
-    server.process.wait(timeout=20)
-
-
-def until(holds, seconds: float = 15):
-    """Wait for the condition and return what it returned."""
-    deadline = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(scope="session")

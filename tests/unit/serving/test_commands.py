@@ -11,7 +11,7 @@ import pytest
 from enfold import ports
 from enfold.bundle import read_manifest, seal
 from serving import lock
-from tests.unit.serving.conftest import enfold, start, stop, until
+from tests.servers import enfold, start, stop, until
 from tests.unit.serving.test_service import problem
 
 

@@ -22,7 +22,8 @@ from serving.index import open_index
 from serving.jobs import pipeline
 from serving.jobs.embed import Embedding, embed
 from tests import bundles
-from tests.unit.serving.conftest import environment, pictures
+from tests.servers import environment
+from tests.unit.serving.conftest import pictures
 
 
 @pytest.fixture

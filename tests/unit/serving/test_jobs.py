@@ -10,7 +10,8 @@ from enfold.errors import Conflict, UnknownName, WrongUse
 from serving.jobs import record
 from serving.jobs.layout import FEW, fit
 from serving.jobs.queue import Jobs
-from tests.unit.serving.conftest import enfold, pictures, until
+from tests.servers import enfold, until
+from tests.unit.serving.conftest import pictures
 
 ENDED = ("done", "failed", "cancelled")
 
