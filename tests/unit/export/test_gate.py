@@ -14,12 +14,12 @@ from onnx import numpy_helper
 import enfold
 from enfold.errors import GateRefused, MissingExtra, Unavailable, WrongUse
 from export import onnx as graphs
-from export import publish as publishing
 from export import variants
 from export.draft import encode_with
 from export.onnx import _exported, _Named
-from export.publish import publish
-from tests.unit.export.drafts import image_draft, three_way, vit
+from export.publish import GOLDEN, publish
+from tests.unit.export.drafts import SIZE, VIT, image_draft, three_way, vit
+from training.encoders import build
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def edit(model, like, change):
     raise AssertionError("the graph does not hold that tensor")
 
 
-def test_an_honest_bundle_is_published_with_its_figures(draft, store):
+def test_an_honest_bundle_is_published_with_its_figures_and_again_into_the_same_space(draft, store):
     published = publish(draft, "honest", store)
     report = json.loads((published.path / "export_report.json").read_bytes())
     assert all(check["passed"] for check in report["checks"] if check["variant"] == "fp32")
@@ -67,12 +67,15 @@ def test_an_honest_bundle_is_published_with_its_figures(draft, store):
         assert enfold.open("honest", variant=variant).check() > 0.999
     assert "fp16" in published.manifest.variants
     assert "40 held-out items of pictures" in (published.path / "README.md").read_text()
+    with np.load(published.path / "golden.npz") as golden:
+        kept = golden["image/in/image"]
+    real = [draft.reference.prepare(item)["image"] for item in draft.held_out.items]
+    assert len(kept) == GOLDEN
+    assert all(any(np.array_equal(one, item) for item in real) for one in kept)
 
-
-def test_exporting_again_gives_the_next_version_of_the_same_space(draft, store):
-    first, second = publish(draft, "twice", store), publish(draft, "twice", store)
-    assert [first.manifest.version, second.manifest.version] == [1, 2]
-    assert first.manifest.entries["image"].space == second.manifest.entries["image"].space
+    again = publish(draft, "honest", store)
+    assert (published.manifest.version, again.manifest.version) == (1, 2)
+    assert again.manifest.entries["image"].space == published.manifest.entries["image"].space
 
 
 def test_the_graph_tells_nothing_of_the_machine_that_wrote_it(draft):
@@ -87,15 +90,19 @@ def test_swapped_channels_are_refused(draft, store):
     assert "cosine to the trained encoder, batch of 1" in said
 
 
-def test_a_wrong_epsilon_is_refused_though_no_cosine_sees_it(draft, store):
+def test_a_wrong_epsilon_is_refused_though_no_cosine_sees_it(store):
+    """torch's default where timm has 1e-6, on the small variances that a ViT starts from."""
+
     def change(model):
         norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
         for attribute in (attribute for node in norms for attribute in node.attribute if attribute.name == "epsilon"):
             assert attribute.f == pytest.approx(1e-6)
-            attribute.f = 1e-4
+            attribute.f = 1e-5
         assert norms
 
-    said = refused(spoilt(draft, change), store)
+    torch.manual_seed(0)
+    fresh = image_draft(build("vit", VIT, SIZE).eval())
+    said = refused(spoilt(fresh, change), store)
     assert "relative difference of out_embedding" in said
     assert "cosine" not in said
 
@@ -118,7 +125,7 @@ def test_shuffled_positions_are_refused(draft, store):
 def test_a_head_with_other_weights_is_refused(draft, store):
     head = graphs.copy(draft.heads["classify"])
     bias = three_way().bias.detach().numpy()
-    edit(head, bias, lambda b: [*b, 0, 0.01, 0])
+    edit(head, bias, lambda b: b * np.float32(1.1))
     said = refused(dataclasses.replace(draft, heads={"classify": head}), store)
     assert "largest difference of out_classify" in said
 
@@ -226,12 +233,3 @@ def test_a_missing_runtime_names_its_extra(draft, store, monkeypatch):
     with pytest.raises(MissingExtra, match=r"pip install 'enfold\[cpu\]'"):
         publish(draft, "none", store)
     assert not list(store.iterdir())
-
-
-def test_golden_items_are_real_ones(draft, store):
-    published = publish(draft, "honest", store)
-    with np.load(published.path / "golden.npz") as golden:
-        found = golden["image/in/image"]
-    real = np.stack([draft.reference.prepare(item)["image"] for item in draft.held_out.items])
-    assert len(found) == publishing.GOLDEN
-    assert all(any(np.array_equal(one, item) for item in real) for one in found)
