@@ -16,7 +16,7 @@ from export.parity import enough
 from training.adaptation.head import load_head
 from training.data.dataset import Dataset
 from training.data.sources import open_dataset
-from training.encoders.files import load_encoder
+from training.encoders import load_encoder
 from training.recipe import Pretrain, Recipe
 
 STATISTICS = "resources/statistics.npz"

@@ -8,15 +8,24 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from enfold import modalities
 from enfold.errors import UnknownName, WrongUse
 
 RECIPES = Path(__file__).parent / "recipes"
+
+
+def _listed(kind: str, folder: str, name: str) -> str:
+    """A name that is a file of a folder of this room; found without importing it."""
+    known = [path.stem for path in (Path(__file__).parent / folder).glob("[!_]*.py")]
+    if name not in known:
+        raise UnknownName.among(kind, name, known)
+    return name
 
 
 class _Table(BaseModel):
@@ -29,7 +38,7 @@ class Data(_Table):
 
 
 class Encoder(_Table):
-    name: str
+    name: Annotated[str, AfterValidator(partial(_listed, "encoder", "encoders"))]
     config: dict[str, Any] = {}
     pretrained: str | None = None  # timm's name of published weights, or a .safetensors file
 
@@ -43,7 +52,7 @@ class Pretrain(_Stage):
     """Train an encoder with a method. Writes the encoder and the whole method state."""
 
     verb: Literal["pretrain"]
-    method: str
+    method: Annotated[str, AfterValidator(partial(_listed, "method", "methods"))]
     config: dict[str, Any] = {}  # of the method, where it differs from the paper
     train: dict[str, Any] = {}  # of the loop
 

@@ -8,9 +8,7 @@ import torch
 
 from training import methods
 from training.adaptation import fine_tune, linear
-from training.encoders import Encoder, build
-from training.encoders.files import load_encoder, save_encoder
-from training.encoders.pretrained import load_pretrained
+from training.encoders import Encoder, build, load_encoder, load_pretrained, save_encoder
 from training.evaluation import Subject
 from training.loop import fit, train_config
 from training.methods import Item

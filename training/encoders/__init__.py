@@ -1,22 +1,27 @@
 """Encoders: from a batch of inputs to tokens and one embedding. What is exported; everything else stays behind.
 
-An encoder is a file of this folder holding a `Config` and a class of the same name; `build("vit", {…}, size)` makes it.
+An encoder is a file of this folder holding a `Config` and an `ENCODER`; `build("vit", {…}, size)` makes it. On disk it
+is two files: encoder.json says how to build it, encoder.safetensors what it learnt.
 """
 # B batch, N tokens, D features
 
+import json
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, ClassVar
 
+import timm
 from pydantic import BaseModel, ValidationError
+from safetensors.torch import load_file, save_file
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
 from enfold.errors import UnknownName, WrongUse
 
 Inputs = dict[str, Tensor]
-_NO_ENCODERS = ("files", "pretrained")
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Encoder(nn.Module):
 
 
 def names() -> tuple[str, ...]:
-    return tuple(module.name for module in iter_modules(__path__) if module.name not in _NO_ENCODERS)
+    return tuple(module.name for module in iter_modules(__path__))
 
 
 def build(name: str, config: dict[str, Any], size: int) -> Encoder:
@@ -58,3 +63,41 @@ def build(name: str, config: dict[str, Any], size: int) -> Encoder:
         known = ", ".join(kind.Config.model_fields)
         raise WrongUse(f"encoder '{name}': {'.'.join(map(str, first['loc']))}: {first['msg']}. Keys: {known}") from None
     return encoder
+
+
+def save_encoder(encoder: Encoder, folder: Path, *, name: str, config: dict[str, Any], size: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {key: tensor.contiguous() for key, tensor in encoder.state_dict().items()}
+    save_file(weights, folder / "encoder.safetensors")
+    (folder / "encoder.json").write_text(json.dumps({"name": name, "config": config, "size": size}))
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """The saved encoder, in evaluation mode."""
+    encoder = build(**json.loads((folder / "encoder.json").read_bytes()))
+    encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
+    return encoder.eval()
+
+
+def load_pretrained(encoder: Encoder, weights: str) -> None:
+    """Fill `encoder.net` by timm's name of published weights, or from a .safetensors file.
+
+    A name asks the Hugging Face hub, which is the user's to allow; a file needs no network. Position embeddings are
+    resampled to the encoder's size. Raises WrongUse if the shapes do not fit.
+    """
+    if weights.endswith(".safetensors"):
+        if not Path(weights).is_file():
+            raise WrongUse(f"encoder.pretrained: there is no file {weights}")
+        state = load_file(weights)
+    elif timm.is_model(weights):
+        state = timm.create_model(weights, pretrained=True, num_classes=0).state_dict()
+    else:
+        raise WrongUse(f"encoder.pretrained is '{weights}': give a timm model name or the path of a .safetensors file")
+    if isinstance(encoder.net, VisionTransformer):
+        state = checkpoint_filter_fn(state, encoder.net)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(("head.", "fc."))}
+    try:
+        encoder.net.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise WrongUse(f"encoder.pretrained: '{weights}' does not fit this encoder's config: {reason}") from None

@@ -14,8 +14,7 @@ from enfold.modalities import get
 from export.draft import Draft, HeldOut, Reference, encode_with
 from export.onnx import encoder_graph, head_graph
 from training.adaptation.head import ood_statistics, save_head
-from training.encoders import Encoder, build
-from training.encoders.files import save_encoder
+from training.encoders import Encoder, build, save_encoder
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 VIT: dict[str, Any] = {"patch": 4, "dim": 16, "depth": 2, "heads": 2}

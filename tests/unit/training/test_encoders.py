@@ -8,9 +8,7 @@ from safetensors.torch import save_file
 
 from enfold.errors import UnknownName, WrongUse
 from tests.unit.training import tiny
-from training.encoders import build, names
-from training.encoders.files import load_encoder, save_encoder
-from training.encoders.pretrained import load_pretrained
+from training.encoders import build, load_encoder, load_pretrained, names, save_encoder
 
 SMALL = {
     "vit": {"patch": 8, "dim": 16, "depth": 2, "heads": 2},
