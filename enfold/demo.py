@@ -18,12 +18,13 @@ from rich.console import Console
 
 from enfold import ports, settings
 from enfold.client import Client
-from enfold.errors import EnfoldError, Unavailable
+from enfold.errors import Conflict, EnfoldError, Unavailable
 from enfold.settings import Settings
 from enfold.tables import table
 
 DATA, RECIPE, BUNDLE = "emoji", "gmml", "emoji"
 NEIGHBOURS = 10
+EXPLORER = 8501  # Streamlit's own port
 _START_SECONDS = 60
 
 
@@ -66,7 +67,8 @@ def _table(story: dict[str, Any], job: dict[str, Any], precision: float, clock: 
         "kNN accuracy, pretrained": f"{evaluated['knn_accuracy']:.3f}",
         "kNN accuracy, random init": f"{random['knn_accuracy']:.3f}",
         "kNN accuracy, raw pixels": f"{random['knn_raw_accuracy']:.3f}",
-        "linear probe accuracy": f"{evaluated['linear_probe_accuracy']:.3f}",
+        "linear probe accuracy, pretrained": f"{evaluated['linear_probe_accuracy']:.3f}",
+        "linear probe accuracy, random init": f"{random['linear_probe_accuracy']:.3f}",
         "gate: fp32 cosine, at least": f"{gate['fp32_cosine']:.7f}",
         "gate: variants": ", ".join(gate["variants"]),
         "embedding, items per second": f"{job['items_per_second']:,.0f}"
@@ -77,7 +79,7 @@ def _table(story: dict[str, Any], job: dict[str, Any], precision: float, clock: 
     }
     rows = [{"figure": name, "value": value} for name, value in figures.items()]
     rows += [{"figure": f"seconds: {name}", "value": f"{spent:.1f}"} for name, spent in clock.seconds.items()]
-    return [*rows, {"figure": "explorer", "value": "make demo-ui, then http://127.0.0.1:8501"}]
+    return [*rows, {"figure": "explorer", "value": f"make demo-ui, then http://127.0.0.1:{EXPLORER}"}]
 
 
 def _precision(client: Client, collection: str) -> float:
@@ -115,7 +117,13 @@ def _await_ready(client: Client, child: "subprocess.Popen[bytes]", log: str) -> 
 
 
 def _explore(url: str) -> None:
-    command = [sys.executable, "-m", "enfold.cli", "app"]
+    """The explorer until Ctrl-C, on its usual port where nobody has it."""
+    try:
+        ports.check_free("127.0.0.1", EXPLORER)
+        port = EXPLORER
+    except Conflict:
+        port = ports.free()
+    command = [sys.executable, "-m", "enfold.cli", "app", "--port", str(port)]
     child = subprocess.Popen(command, env=os.environ | {"ENFOLD_URL": url}, start_new_session=True)
     try:
         child.wait()
