@@ -10,67 +10,31 @@ ends with the same weights, bit for bit.
 
 import json
 import logging
-import math
 import os
 import resource
 import shutil
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pytorch_lightning as lightning
 import torch
-from pydantic import BaseModel, Field, ValidationError
-from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from enfold.errors import Diverged, WrongUse
-from enfold.modalities import Arrays
-from training import checkpoint, probes
-from training.encoders import Encoder
+from training import checkpoint
+from training.batches import Batches, Examples
 from training.methods import Batch, Item, Method
-
-Probe = Callable[[Encoder], dict[str, float]]
-LOG_STEPS = 10
+from training.schedule import TrainConfig, cosine, learning_rate
+from training.watch import LOG_STEPS, Probe, Watch
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-
-
-class TrainConfig(BaseModel, frozen=True, extra="forbid"):
-    """How to train, whatever the method."""
-
-    steps: int = Field(ge=1)
-    batch: int = Field(64, ge=2)  # items
-    lr: float = Field(5e-4, gt=0)
-    lr_end: float = Field(1e-6, ge=0)  # cosine from lr to here
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.05, ge=0)  # of matrices alone
-    weight_decay_end: float | None = None  # cosine to here
-    clip: float | None = Field(None, gt=0)  # gradient norm
-    ema: float | None = Field(None, gt=0, lt=1)  # keep this average of the weights instead of the last
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the processor multiplies in it
-    workers: int = Field(0, ge=0)  # processes that make examples
-    probe_steps: int = Field(250, ge=1)
-    checkpoint_steps: int = Field(100, ge=1)
-
-
-def train_config(raw: dict[str, Any]) -> TrainConfig:
-    try:
-        return TrainConfig.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(TrainConfig.model_fields)
-        raise WrongUse(f"train.{'.'.join(map(str, first['loc']))}: {first['msg']}. Keys: {known}") from None
 
 
 def fit(
@@ -196,102 +160,6 @@ class Training(lightning.LightningModule):
         end = config.weight_decay if config.weight_decay_end is None else config.weight_decay_end
         lr = learning_rate(config, step)
         return [(lr, cosine(config.weight_decay, end, step / config.steps)), (lr, 0.0)]
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear from 0 over the warm-up, then a cosine from lr to lr_end."""
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    return cosine(config.lr, config.lr_end, (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps))
-
-
-def cosine(start: float, end: float, progress: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
-
-
-class Watch(Callback):
-    """Shows progress, writes curves and checkpoints, and probes, as training goes."""
-
-    def __init__(self, config: TrainConfig, folder: Path, probe: Probe | None, start: int):
-        self._config, self._folder, self._probe = config, folder, probe
-        self._curves = folder / "curves.jsonl"
-        self._keep_lines(start)
-        self._since, self._steps = time.perf_counter(), 0
-        columns = [TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}")]
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("", total=config.steps, completed=start, told="")
-
-    def on_fit_start(self, trainer: Any, training: Any) -> None:
-        self._bar.start()
-
-    def teardown(self, trainer: Any, training: Any, stage: str) -> None:
-        self._bar.stop()
-
-    def on_exception(self, trainer: Any, training: Any, exception: BaseException) -> None:
-        self._bar.stop()
-
-    def on_train_batch_end(self, trainer: Any, training: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        config, step = self._config, trainer.global_step
-        self._steps += 1
-        self._bar.update(self._task, completed=step)
-        last, probed = step == config.steps, step % config.probe_steps == 0
-        if step % LOG_STEPS == 0 or probed or last:
-            figures = self._figures(trainer, training)
-            if self._probe is not None and (probed or last):
-                figures |= self._look(training)
-                training.log_dict({f"probe/{name}": float(value) for name, value in figures.items() if name != "step"})
-            with self._curves.open("a") as curves:
-                curves.write(json.dumps(figures) + "\n")
-            told = f"loss {figures['loss']:.3f}, {figures['items_per_second']:,.0f} items/s"
-            self._bar.update(self._task, told=told)
-            self._since, self._steps = time.perf_counter(), 0
-        if step % config.checkpoint_steps == 0 or last:
-            trainer.save_checkpoint(self._folder / f"checkpoint-{step}")
-
-    def _figures(self, trainer: Any, training: Any) -> dict[str, Any]:
-        seconds = time.perf_counter() - self._since
-        losses = {name: float(value) for name, value in trainer.callback_metrics.items() if "/" not in name}
-        rate = self._steps * self._config.batch / seconds
-        lr = training.optimizers().param_groups[0]["lr"]
-        return {"step": trainer.global_step, **losses, "lr": lr, "items_per_second": round(rate, 1)}
-
-    def _look(self, training: Any) -> dict[str, Any]:
-        assert self._probe is not None
-        figures: dict[str, Any] = self._probe(training.method.encoder)
-        return figures | {"collapsed": probes.collapsed(figures)}
-
-    def _keep_lines(self, start: int) -> None:
-        """Drop what was logged after the checkpoint that training goes on from."""
-        if self._curves.exists():
-            lines = self._curves.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
-            self._curves.write_text("".join(kept))
-
-
-class Examples(Dataset[Arrays]):
-    """(epoch, index) -> what the method makes of that item then."""
-
-    def __init__(self, method: Method, items: Sequence[Item], seed: int):
-        self._method, self._items, self._seed = method, items, seed
-
-    def __getitem__(self, which: tuple[int, int]) -> Arrays:
-        epoch, index = which
-        return self._method.example(self._items[index], np.random.default_rng([self._seed, epoch, index]))
-
-
-class Batches(Sampler[list[tuple[int, int]]]):
-    """Endless batches of (epoch, index), from step `start` on: every epoch in another order, its rest left out."""
-
-    def __init__(self, count: int, batch: int, seed: int, start: int):
-        self._count, self._batch, self._seed, self._start = count, batch, seed, start
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        per_epoch, step = self._count // self._batch, self._start
-        while True:
-            epoch, place = divmod(step, per_epoch)
-            order = np.random.default_rng([self._seed, epoch]).permutation(self._count)
-            yield [(epoch, int(i)) for i in order[place * self._batch : (place + 1) * self._batch]]
-            step += 1
 
 
 def _save(method: Method, path: Path) -> None:

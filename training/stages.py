@@ -10,11 +10,12 @@ from training import methods
 from training.adaptation import fine_tune, linear
 from training.encoders import Encoder, build, load_encoder, load_pretrained, save_encoder
 from training.evaluation import Subject
-from training.loop import fit, train_config
+from training.loop import fit
 from training.methods import Item
 from training.probes import LiveProbe
 from training.recipe import Adapt, Evaluate, Export, Pretrain
 from training.run import Run
+from training.schedule import train_config
 
 PROBE_ITEMS = 1000  # of each split: enough for a live accuracy within about 3 points
 

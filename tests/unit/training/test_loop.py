@@ -16,7 +16,9 @@ from safetensors.torch import load_file
 from enfold.errors import Diverged, WrongUse
 from tests.unit.training import tiny
 from training import checkpoint
-from training.loop import Batches, TrainConfig, Training, fit, learning_rate, train_config
+from training.batches import Batches
+from training.loop import Training, fit
+from training.schedule import TrainConfig, learning_rate, train_config
 
 
 def test_a_training_killed_in_the_middle_ends_with_the_same_weights_bit_for_bit(tmp_path: Path):

@@ -13,9 +13,10 @@ import torch
 
 from enfold.modalities.image import ImagePreprocess
 from training.encoders import Encoder, build
-from training.loop import TrainConfig, fit
+from training.loop import fit
 from training.methods import Item
 from training.methods.gmml import GMML
+from training.schedule import TrainConfig
 
 PREPROCESS = ImagePreprocess(size=16)
 TRAIN = TrainConfig(

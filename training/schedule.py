@@ -1,0 +1,46 @@
+"""How to train, whatever the method: sizes, and the rates of every step."""
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from enfold.errors import WrongUse
+
+
+class TrainConfig(BaseModel, frozen=True, extra="forbid"):
+    """How to train, whatever the method."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(64, ge=2)  # items
+    lr: float = Field(5e-4, gt=0)
+    lr_end: float = Field(1e-6, ge=0)  # cosine from lr to here
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.05, ge=0)  # of matrices alone
+    weight_decay_end: float | None = None  # cosine to here
+    clip: float | None = Field(None, gt=0)  # gradient norm
+    ema: float | None = Field(None, gt=0, lt=1)  # keep this average of the weights instead of the last
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the processor multiplies in it
+    workers: int = Field(0, ge=0)  # processes that make examples
+    probe_steps: int = Field(250, ge=1)
+    checkpoint_steps: int = Field(100, ge=1)
+
+
+def train_config(raw: dict[str, Any]) -> TrainConfig:
+    try:
+        return TrainConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(TrainConfig.model_fields)
+        raise WrongUse(f"train.{'.'.join(map(str, first['loc']))}: {first['msg']}. Keys: {known}") from None
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear from 0 over the warm-up, then a cosine from lr to lr_end."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    return cosine(config.lr, config.lr_end, (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps))
+
+
+def cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
