@@ -6,13 +6,11 @@ import streamlit as st
 
 from app import server
 
-COLUMNS = 6
 
-
-def grid(collection: str, points: list[dict[str, Any]]) -> None:
-    """Cards of points {id, payload, score?}, six in a row."""
-    for at in range(0, len(points), COLUMNS):
-        for column, point in zip(st.columns(COLUMNS), points[at : at + COLUMNS], strict=False):
+def grid(collection: str, points: list[dict[str, Any]], columns: int = 6) -> None:
+    """Cards of points {id, payload, score?}, so many in a row."""
+    for at in range(0, len(points), columns):
+        for column, point in zip(st.columns(columns), points[at : at + columns], strict=False):
             with column.container(border=True):
                 _card(collection, point)
 

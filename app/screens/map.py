@@ -12,6 +12,7 @@ from app import cards, server
 
 MOST_COLOURS = len(qualitative.Dark24)  # values of a field that still get a colour each
 SHOWN = 60  # cards of a selection
+HEIGHT = 640  # pixels of the map
 _POSITIONS = {"id", "x", "y"}
 
 st.title("Map")
@@ -35,6 +36,7 @@ def coloured_by() -> tuple[str | None, np.ndarray]:
 def figure(values: np.ndarray) -> go.Figure:
     """One WebGL trace per value; customdata is the row, so that a selection names its points."""
     x, y = (points[name].to_numpy() for name in ("x", "y"))
+    titles = np.array([cards.title(row) for row in points.drop_columns(["id", "x", "y"]).to_pylist()])
     drawn = go.Figure()
     for value, colour in zip(np.unique(values), cycle(qualitative.Dark24), strict=False):
         rows = np.flatnonzero(values == value)
@@ -48,7 +50,13 @@ def figure(values: np.ndarray) -> go.Figure:
                 marker={"size": 5, "opacity": 0.75, "color": colour},
             )
         )
-    drawn.update_layout(height=640, margin={"l": 0, "r": 0, "t": 32, "b": 0}, dragmode="lasso", uirevision=info.name)
+    drawn.update_layout(
+        height=HEIGHT,
+        margin={"l": 0, "r": 0, "t": 32, "b": 0},
+        legend={"orientation": "h"},
+        dragmode="lasso",
+        uirevision=info.name,
+    )
     drawn.update_xaxes(visible=False)
     drawn.update_yaxes(visible=False, scaleanchor="x")
     return drawn
@@ -60,19 +68,22 @@ def selected(event: Any) -> np.ndarray:
 
 
 field, values = coloured_by()
-event = st.plotly_chart(figure(values), key="map", on_select="rerun", selection_mode=("lasso", "box", "points"))
+left, right = st.columns([3, 2])
+with left:
+    event = st.plotly_chart(figure(values), key="map", on_select="rerun", selection_mode=("lasso", "box", "points"))
+    st.caption(f"{len(points):,} points" + (f", coloured by {field}" if field else ""))
 rows = selected(event)
-st.caption(f"{len(points):,} points" + (f", coloured by {field}" if field else ""))
-if len(rows) == 0:
-    st.info("Draw a lasso around points to see them.")
-    st.stop()
-st.subheader(f"{len(rows):,} selected" + (f", the first {SHOWN} shown" if len(rows) > SHOWN else ""))
-chosen = points.take(rows)
-st.download_button("Download ids (CSV)", "id\n" + "\n".join(chosen["id"].to_pylist()), file_name=f"{info.name}.csv")
-cards.grid(
-    info.name,
-    [
+with right:
+    if len(rows) == 0:
+        st.info("Draw a lasso around points to see them.")
+        st.stop()
+    chosen = points.take(rows)
+    st.subheader(f"{len(rows):,} selected" + (f", the first {SHOWN} shown" if len(rows) > SHOWN else ""))
+    ids = "\n".join(["id", *chosen["id"].to_pylist()])
+    st.download_button("Download ids (CSV)", ids, file_name=f"{info.name}.csv")
+    shown = [
         {"id": row["id"], "payload": {key: value for key, value in row.items() if key not in _POSITIONS}}
         for row in chosen.slice(0, SHOWN).to_pylist()
-    ],
-)
+    ]
+    with st.container(height=HEIGHT - 120):
+        cards.grid(info.name, shown, columns=3)
