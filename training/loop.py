@@ -70,7 +70,8 @@ def summary(curves: Path) -> dict[str, Any]:
     }
     if not probed:
         return figures
-    return figures | {name: probed[-1][name] for name in ("knn_accuracy", "rankme", "feature_std", "collapsed")}
+    looked = ("knn_accuracy", "rankme", "feature_std", "collapsed")
+    return figures | {name: probed[-1][name] for name in looked if name in probed[-1]}
 
 
 def _train(

@@ -15,22 +15,22 @@ COLLAPSED_RANK = 1.5
 
 
 class LiveProbe:
-    """kNN accuracy of validation items among training items, RankMe and spread of the embeddings.
+    """RankMe and spread of training items' embeddings; with labels, kNN accuracy of validation items among them.
 
-    train, val   encoder inputs, as serving prepares them
+    train       encoder inputs, as serving prepares them
+    labelled    (labels of `train`, encoder inputs of validation, their labels)
     """
 
-    def __init__(self, train: Arrays, train_labels: np.ndarray, val: Arrays, val_labels: np.ndarray):
-        self._train, self._train_labels = train, train_labels
-        self._val, self._val_labels = val, val_labels
+    def __init__(self, train: Arrays, labelled: tuple[np.ndarray, Arrays, np.ndarray] | None = None):
+        self._train, self._labelled = train, labelled
 
     def __call__(self, encoder: Encoder) -> dict[str, float]:
-        train, val = features(encoder, self._train), features(encoder, self._val)
-        return {
-            "knn_accuracy": knn_accuracy(train, self._train_labels, val, self._val_labels),
-            "rankme": rankme(train),
-            "feature_std": feature_std(train),
-        }
+        train = features(encoder, self._train)
+        figures = {"rankme": rankme(train), "feature_std": feature_std(train)}
+        if self._labelled is None:
+            return figures
+        labels, val, val_labels = self._labelled
+        return {"knn_accuracy": knn_accuracy(train, labels, features(encoder, val), val_labels)} | figures
 
 
 def collapsed(figures: dict[str, float]) -> bool:

@@ -70,7 +70,12 @@ class Evaluate(_Stage):
     """Judge the needed encoder. Writes figures."""
 
     verb: Literal["evaluate"]
-    evaluations: tuple[str, ...] = ("knn", "linear_probe", "few_label")
+    evaluations: tuple[Annotated[str, AfterValidator(partial(_listed, "evaluation", "evaluation"))], ...] = (
+        "spread",
+        "knn",
+        "linear_probe",
+        "few_label",
+    )
 
 
 class Export(_Stage):

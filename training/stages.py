@@ -8,6 +8,7 @@ import torch
 
 from training import methods
 from training.adaptation import fine_tune, linear
+from training.data.dataset import Dataset
 from training.encoders import Encoder, build, load_encoder, load_pretrained, save_encoder
 from training.evaluation import Subject
 from training.loop import fit
@@ -17,6 +18,7 @@ from training.recipe import Adapt, Evaluate, Export, Pretrain
 from training.run import Run
 from training.schedule import train_config
 
+NO_LABELS = "what needs labels: the data has fewer than two classes, or too few items of them"
 PROBE_ITEMS = 1000  # of each split: enough for a live accuracy within about 3 points
 
 
@@ -25,7 +27,7 @@ def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
     method = methods.get(stage.method).build(fresh_encoder(run), stage.config, run.modality.preprocess)
     folder = run.folder(stage.name)
     probe = live_probe(run)
-    items = Items(run, "train")
+    items = Items(run, run.dataset.split("train"))
     figures = fit(method, items, train_config(stage.train), folder, seed=run.seed, probe=probe, threads=run.threads)
     save(method.encoder, run, stage.name)
     return figures
@@ -33,21 +35,29 @@ def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
 
 def adapt(stage: Adapt, run: Run) -> dict[str, Any]:
     encoder = load_or_fresh(stage, run)
+    subject = Subject(encoder, run)
+    if not subject.has_labels:
+        return {"skipped": NO_LABELS}
     if stage.adaptation == "fine_tune":
         folder = run.folder(stage.name)
         tuner = fine_tune.FineTune(encoder, len(run.dataset.classes), run.modality.preprocess)
         settings = train_config(stage.train)
-        trained = fit(tuner, Items(run, "train"), settings, folder, seed=run.seed, probe=None, threads=run.threads)
+        items = Items(run, subject.data("train"))
+        trained = fit(tuner, items, settings, folder, seed=run.seed, probe=None, threads=run.threads)
         save(tuner.encoder, run, stage.name)
         return trained | fine_tune.judge(tuner, Subject(tuner.encoder, run))
-    return linear.fit_head(Subject(encoder, run), run.folder(stage.name))
+    return linear.fit_head(subject, run.folder(stage.name))
 
 
 def evaluate(stage: Evaluate, run: Run) -> dict[str, Any]:
     subject = Subject(load_or_fresh(stage, run), run)
     figures: dict[str, Any] = {}
     for name in stage.evaluations:
-        found = import_module(f"training.evaluation.{name}").evaluate(subject)
+        evaluation = import_module(f"training.evaluation.{name}")
+        if evaluation.NEEDS_LABELS and not subject.has_labels:
+            figures["skipped"] = NO_LABELS
+            continue
+        found = evaluation.evaluate(subject)
         figures |= {f"{name}_{key}" if key != name else key: value for key, value in found.items()}
     return figures
 
@@ -67,11 +77,10 @@ VERBS: dict[str, Callable[[Any, Run], dict[str, Any]]] = {
 
 
 class Items(Sequence[Item]):
-    """The decoded items of one split with their label numbers, read when asked for."""
+    """The decoded items of a split with their label numbers, read when asked for."""
 
-    def __init__(self, run: Run, split: str):
-        self._data = run.dataset.split(split)
-        self._modality, self._labels = run.modality, self._data.labels()
+    def __init__(self, run: Run, data: Dataset):
+        self._data, self._modality, self._labels = data, run.modality, data.labels()
 
     def __len__(self) -> int:
         return len(self._data)
@@ -100,10 +109,11 @@ def save(encoder: Encoder, run: Run, stage: str) -> None:
     save_encoder(encoder, run.folder(stage), name=facts.name, config=facts.config, size=run.modality.preprocess.size)
 
 
-def live_probe(run: Run) -> LiveProbe | None:
-    """kNN on a part of train and validation while training; needs labels in both."""
+def live_probe(run: Run) -> LiveProbe:
+    """Looks at a part of train and validation while training."""
     subject = Subject(None, run)
-    if len(run.dataset.classes) < 2 or not len(run.dataset.split("val")):
-        return None
-    train, val = subject.prepared("train", PROBE_ITEMS), subject.prepared("val", PROBE_ITEMS)
-    return LiveProbe(train, subject.labels("train")[:PROBE_ITEMS], val, subject.labels("val")[:PROBE_ITEMS])
+    train = subject.prepared("train", PROBE_ITEMS)
+    if not subject.has_labels:
+        return LiveProbe(train)
+    val, labels = subject.prepared("val", PROBE_ITEMS), [subject.labels(s)[:PROBE_ITEMS] for s in ("train", "val")]
+    return LiveProbe(train, (labels[0], val, labels[1]))

@@ -36,7 +36,7 @@ def coloured_by() -> tuple[str | None, np.ndarray]:
 def figure(values: np.ndarray) -> go.Figure:
     """One WebGL trace per value; customdata is the row, so that a selection names its points."""
     x, y = (points[name].to_numpy() for name in ("x", "y"))
-    titles = np.array([cards.title(row) for row in points.drop_columns(["id", "x", "y"]).to_pylist()])
+    titles = points["title" if "title" in points.column_names else "item"].to_numpy(zero_copy_only=False).astype(str)
     drawn = go.Figure()
     for value, colour in zip(np.unique(values), cycle(qualitative.Dark24), strict=False):
         rows = np.flatnonzero(values == value)
@@ -45,6 +45,8 @@ def figure(values: np.ndarray) -> go.Figure:
                 x=x[rows],
                 y=y[rows],
                 customdata=rows,
+                text=titles[rows],
+                hoverinfo="text+name",
                 name=value,
                 mode="markers",
                 marker={"size": 5, "opacity": 0.75, "color": colour},

@@ -17,6 +17,8 @@ def fit_head(subject: Subject, folder: Path) -> dict[str, float]:
     scaler, regression = probe[0], probe[-1]
     weight = regression.coef_ / scaler.scale_  # standardisation folded in: the head takes raw embeddings
     bias = regression.intercept_ - weight @ scaler.mean_
+    if len(regression.classes_) == 2:  # scikit-learn keeps one row then: the logit of the second class over the first
+        weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
     val, test = subject.features("val"), subject.features("test")
     known = np.isin(subject.labels("val"), regression.classes_)  # a small training split may lack a class
     columns = np.searchsorted(regression.classes_, subject.labels("val")[known])

@@ -1,6 +1,7 @@
 """How an encoder is judged. An evaluation is a file of this folder with `evaluate(subject) -> figures`.
 
 Every figure is on the test split; whatever an evaluation chooses (a penalty, a step count) it chooses on validation.
+One that asks for labels says so by NEEDS_LABELS.
 """
 
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from enfold.modalities import Arrays
+from training.data.dataset import Dataset
 from training.encoders import Encoder
 from training.probes import features
 
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Subject:
-    """An encoder and the labelled data it is judged on; features are computed once per split."""
+    """An encoder and the data it is judged on; features are computed once per split.
+
+    Where some items have labels, the others are left out.
+    """
 
     def __init__(self, encoder: Encoder | None, run: "Run"):
         self.encoder, self.run = encoder, run
@@ -26,13 +31,24 @@ class Subject:
     def classes(self) -> tuple[str, ...]:
         return self.run.dataset.classes
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether every split has labelled items, and training at least two classes of them."""
+        found = [np.unique(self.labels(split)) for split in ("train", "val", "test")]
+        return len(found[0]) > 1 and all(len(labels) and labels[0] >= 0 for labels in found)
+
+    def data(self, split: str) -> Dataset:
+        found = self.run.dataset.split(split)
+        labelled = np.flatnonzero(found.labels() >= 0)
+        return found.subset(labelled) if len(labelled) else found
+
     def labels(self, split: str) -> np.ndarray:
-        """int64 [N]"""
-        return self.run.dataset.split(split).labels()
+        """int64 [N], -1 only where no item of the split has one"""
+        return self.data(split).labels()
 
     def prepared(self, split: str, limit: int | None = None) -> Arrays:
         """Encoder inputs of a split, as serving would make them."""
-        data, modality = self.run.dataset.split(split), self.run.modality
+        data, modality = self.data(split), self.run.modality
         count = len(data) if limit is None else min(limit, len(data))
         return modality.collate([modality.prepare(data.read(i, modality))[0] for i in range(count)])
 

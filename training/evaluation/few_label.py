@@ -5,6 +5,7 @@ import numpy as np
 from training.evaluation import Subject
 from training.evaluation.linear_probe import fit_probe
 
+NEEDS_LABELS = True
 SHOTS = (1, 5, 20)  # labels per class
 DRAWS = 5
 

@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from training.evaluation import Subject
 
+NEEDS_LABELS = True
 PENALTIES = (0.01, 0.1, 1.0, 10.0)  # inverse strength, as scikit-learn's C
 
 
