@@ -85,6 +85,7 @@ def _train(
 ) -> None:
     if len(items) < config.batch:
         raise WrongUse(f"train.batch is {config.batch}, but there are only {len(items)} training items")
+    method.train()
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     last = checkpoint.latest(folder)

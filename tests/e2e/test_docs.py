@@ -119,3 +119,24 @@ def test_the_readme_by_hand(reader: Reader):
     shutil.copy(picture, reader.folder / "picture.png")
     printed = [reader.types(line) for line in others]
     assert "1.000" in printed[1] or "1 " in printed[1]
+
+
+def documents(folder: Path) -> None:
+    """What a help desk might write."""
+    folder.mkdir()
+    for name, text in {
+        "password": "Forgotten your password? Open the sign-in page and press Reset; a link comes by mail.",
+        "printer": "The printer on the second floor takes A4 and A3. Ask at the desk for photo paper.",
+        "canteen": "Lunch is served from half past eleven; there is always a vegetarian dish.",
+        "holidays": "Enter your holidays in the calendar three weeks ahead, so that others can plan.",
+    }.items():
+        (folder / f"{name}.txt").write_text(text)
+
+
+def test_serve_a_model_i_already_have(reader: Reader):
+    documents(reader.folder / "documents")
+    printed = {line: reader.types(line) for line in commands("docs/how_to/serve_a_model.md")}
+    found = next(text for line, text in printed.items() if line.startswith("enfold search"))
+    assert found.index("password.txt") < min(
+        found.index(f"{other}.txt") for other in ("printer", "canteen", "holidays")
+    )
