@@ -33,7 +33,9 @@ def demo(
     smoke: Annotated[bool, typer.Option("--smoke", help="a few training steps, to see it work")] = False,
 ) -> list[dict[str, str]] | None:
     """Real images to a search result, with one table at the end."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops it, children are stopped too
+    # However it is stopped, its children are too; a shell that starts it in the background would have it ignore SIGINT.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.default_int_handler)
     config = settings.load()
     clock = _Clock()
     with clock.stage("fetch"):
