@@ -7,7 +7,6 @@ docs/results/<slug>.json. Arms run side by side, one thread each: small models u
 import json
 import os
 import subprocess
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -39,9 +38,8 @@ def reproduce(
     recipe = load(slug, smoke=smoke, overrides=set or ())
     if recipe.claim is None:
         raise WrongUse(f"recipe '{slug}' states no claim")
-    started = time.monotonic()
     runs = run_arms(recipe, recipe.claim, settings.load())
-    result = {"slug": slug, **verdict(recipe.claim, runs), **circumstances(time.monotonic() - started)}
+    result = {"slug": slug, **verdict(recipe.claim, runs), **circumstances()}
     if not (smoke or set):  # a claim at another size is another claim
         catalogue.RESULTS.mkdir(parents=True, exist_ok=True)
         (catalogue.RESULTS / f"{slug}.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -95,6 +93,7 @@ def verdict(claim: Claim, runs: dict[str, dict[int, dict[str, Any]]]) -> dict[st
     word = "holds" if low >= claim.threshold else "fails" if high < claim.threshold else "undecided"
     return {
         "claim": claim.sentence,
+        "remarks": claim.remarks,
         "verdict": word,
         "value": round(float(np.mean(gaps)), 4),
         "interval": [round(low, 4), round(high, 4)],
@@ -102,6 +101,8 @@ def verdict(claim: Claim, runs: dict[str, dict[int, dict[str, Any]]]) -> dict[st
         "threshold": claim.threshold,
         "seeds": list(claim.seeds),
         "test_items": next(iter(runs[claim.arm].values()))["test_items"],
+        # Of all arms together, one after the other: some may come from an earlier, interrupted call.
+        "seconds": round(sum(run["seconds"] for found in runs.values() for run in found.values())),
         "arms": {
             name: {
                 "mean": round(float(np.mean([run["value"] for run in found.values()])), 4),
@@ -119,13 +120,12 @@ def interval(gaps: list[float]) -> tuple[float, float]:
     return mean - reach, mean + reach
 
 
-def circumstances(seconds: float) -> dict[str, Any]:
+def circumstances() -> dict[str, Any]:
     """When, where and on which commit."""
     from training.run import machine
 
     git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
     return {
-        "seconds": round(seconds),
         "machine": machine(threads=1),
         "commit": git.stdout.strip() or None,
         "date": datetime.now(UTC).date().isoformat(),

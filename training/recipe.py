@@ -99,6 +99,7 @@ class Claim(_Table):
     """What the paper promises, small: `arm` minus `baseline` reaches the threshold on every seed's pairing."""
 
     sentence: str
+    remarks: str = ""  # what a reader of the result should know: how this size differs from the paper's
     arm: str
     baseline: str
     threshold: float  # in units of the metric
