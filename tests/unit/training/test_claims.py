@@ -12,7 +12,7 @@ CLAIM = recipe.load("gmml").claim
 
 def runs(gaps):
     def arm(values):
-        return {seed: {"value": value, "test_items": 100} for seed, value in enumerate(values)}
+        return {seed: {"value": value, "test_items": 100, "seconds": 1.5} for seed, value in enumerate(values)}
 
     return {CLAIM.arm: arm([0.5 + gap for gap in gaps]), CLAIM.baseline: arm([0.5] * len(gaps))}
 
