@@ -2,8 +2,7 @@
 
 A manifest has a column `path` (relative to its own folder) or `text`, and may have `id`; every other column becomes
 payload, except where a fact of our own (source, item, space, …) has its name. A folder with a manifest.parquet is read
-by it, and so is a fetched data set by its name. In any other folder the first sub-folder is the label, after one that
-is a split. Decodes nothing.
+by it, and so is a fetched data set by its name. Decodes nothing.
 """
 
 import hashlib
@@ -14,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import csv, parquet
-from pyarrow import json as jsonl
 
-from enfold import modalities
+from enfold import listing, modalities
 from enfold.errors import WrongUse
+from enfold.listing import MANIFESTS
 from serving.jobs.shards import RESERVED
 
-MANIFESTS = (".csv", ".parquet", ".jsonl")
-_SPLITS = {"train", "val", "test"}
 _OWN = {"path", "text"} | RESERVED  # columns that are no payload
 
 
@@ -83,63 +79,36 @@ def open_source(name: str, *, modality: str, data: Path) -> Source:
 
 def _folder(folder: Path, uri: str, modality: str) -> Source:
     suffixes = modalities.get(modality).media_types
-    found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    files = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    files = listing.find(folder, suffixes)
     if not files:
         raise WrongUse(f"{folder} holds no {modality} files ({', '.join(suffixes)})")
-    depth = 1 if {path.parts[0] for path in files} <= _SPLITS else 0
 
     def items() -> Iterator[Item]:
-        for path in files:
-            key = _readable(path.as_posix())
-            folders = key.split("/")[:-1]
-            fields = dict(zip(("split", "label") if depth else ("label",), folders, strict=False))
-            yield Item(key, folder / path, fields)
+        for path, place in zip(files, listing.places(files), strict=True):
+            yield Item(listing.readable(path), folder / path, place)
 
     return Source(uri, len(files), {"split": pa.string(), "label": pa.string()}, items)
 
 
 def _table(manifest: Path, uri: str, modality: str) -> Source:
-    columns, count, batches = _opened(manifest)
+    table = listing.open_table(manifest)
     wanted = ("text", "path") if modality == "text" else ("path",)
-    content = next((name for name in wanted if name in columns.names), None)
+    content = next((name for name in wanted if name in table.schema.names), None)
     if content is None:
-        has = ", ".join(columns.names)
+        has = ", ".join(table.schema.names)
         raise WrongUse(f"{manifest} has columns {has}; {modality} items need {' or '.join(wanted)}")
-    if not count:
+    if not table.count:
         raise WrongUse(f"{manifest} has no rows")
-    fields = {column.name: _kept(column.type) for column in columns if column.name not in _OWN}
+    fields = {column.name: _kept(column.type) for column in table.schema if column.name not in _OWN}
 
     def items() -> Iterator[Item]:
-        rows = (row for batch in batches() for row in batch.to_pylist())
-        for number, row in enumerate(rows):
+        for number, row in enumerate(table.rows(), 1):
             value = str(row[content] or "")
-            key = value if content == "path" else f"row {number}"
-            key = key if row.get("id") is None else str(row["id"])
             raw = value if content == "text" else manifest.parent / value
-            yield Item(key, raw, {name: plain for name in fields if (plain := _plain(row[name])) is not None})
+            kept = {name: plain for name in fields if (plain := _plain(row[name])) is not None}
+            yield Item(listing.item_id(row, number), raw, kept)
 
-    return Source(uri, count, fields, items)
-
-
-def _opened(manifest: Path) -> tuple[pa.Schema, int, Callable[[], Iterator[pa.RecordBatch]]]:
-    """Columns, number of rows, and what reads them."""
-    try:
-        if manifest.suffix.lower() == ".parquet":
-            file = parquet.ParquetFile(manifest)
-            return file.schema_arrow, file.metadata.num_rows, file.iter_batches
-        if manifest.suffix.lower() == ".csv":
-            table = csv.read_csv(manifest, parse_options=csv.ParseOptions(newlines_in_values=True))
-        else:
-            table = jsonl.read_json(manifest)
-    except pa.ArrowException as error:
-        raise WrongUse(f"{manifest} cannot be read as a table: {error}") from None
-    return table.schema, table.num_rows, lambda: iter(table.to_batches())
-
-
-def _readable(name: str) -> str:
-    """A file's name as Unicode, also where it is none."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return Source(uri, table.count, fields, items)
 
 
 def _kept(kind: pa.DataType) -> pa.DataType:

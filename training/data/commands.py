@@ -10,8 +10,9 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 from enfold import modalities, settings
+from enfold.listing import SPLITS
 from training.data import builders, fetch
-from training.data.dataset import SPLITS, Dataset
+from training.data.dataset import Dataset
 from training.data.sources import open_dataset
 
 ACROSS, SIDE, MARGIN, LABEL = 14, 64, 4, 120  # pictures of a row; the rest in pixels

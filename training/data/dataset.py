@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from enfold.errors import BadItem, UnknownName
+from enfold.listing import SPLITS
 from enfold.modalities import Modality
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,18 +16,15 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import orjson
-import pyarrow as pa
-from pyarrow import csv, parquet
 from rich.console import Console
 from rich.progress import track
 
-from enfold import modalities
+from enfold import listing, modalities
 from enfold.errors import BadItem, UnknownName, WrongUse
+from enfold.listing import COLUMNS, MANIFESTS, SPLITS
 from training.data import builders, splits
-from training.data.dataset import SPLITS, Dataset, Record, digest
+from training.data.dataset import Dataset, Record, digest
 
-MANIFESTS = (".csv", ".parquet", ".jsonl")
-COLUMNS = ("id", "path", "text", "label", "group", "split")
 UNSTATED = "not stated"
 
 
@@ -93,30 +90,27 @@ def _manifest(manifest: Path, data: Path) -> Dataset:
 
 
 def _folder(folder: Path, data: Path) -> Dataset:
-    """Every readable file below `folder`; its class is the first sub-folder it lies in."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
-    kinds = {path: kind for path in files if (kind := modalities.of_path(path))}
+    """Every readable file below `folder`, of the kind that most of them are."""
+    suffixes = [suffix for name in modalities.names() for suffix in modalities.get(name).media_types]
+    kinds = {path: modalities.of_path(path) for path in listing.find(folder, suffixes)}
     if not kinds:
-        suffixes = [suffix for name in modalities.names() for suffix in modalities.get(name).media_types]
         raise WrongUse(f"{folder} holds no item that can be read; accepted suffixes: {', '.join(suffixes)}")
-    modality = Counter(kinds.values()).most_common(1)[0][0]
-    items = [path.relative_to(folder) for path, kind in kinds.items() if kind == modality]
-    # train/, val/ and test/ at the top are splits, and the classes lie one level below.
-    depth = 1 if {path.parts[0] for path in items} <= set(SPLITS) else 0
+    modality = str(Counter(kinds.values()).most_common(1)[0][0])
+    files = [path for path, kind in kinds.items() if kind == modality]
     rows = [
         Row(
-            id=path.as_posix(),
-            path=folder / path,
-            label=path.parts[depth] if len(path.parts) > depth + 1 else None,
-            split=path.parts[0] if depth else None,
-            state=_state(folder / path),
+            listing.readable(path),
+            folder / path,
+            None,
+            place.get("label"),
+            None,
+            place.get("split"),
+            _state(folder / path),
         )
-        for path in items
+        for path, place in zip(files, listing.places(files), strict=True)
     ]
     others = [
-        (path.relative_to(folder).as_posix(), f"a {kind} among {modality} items")
-        for path, kind in kinds.items()
-        if kind != modality
+        (listing.readable(path), f"a {kind} among {modality} items") for path, kind in kinds.items() if kind != modality
     ]
     return _dataset(folder.resolve().name, modality, rows, _verdicts(rows, modality, data), others=others)
 
@@ -189,7 +183,7 @@ def _judge(rows: list[Row], modality: str) -> list[Verdict]:
 
 def _listed(manifest: Path) -> tuple[list[Row], str]:
     """The rows of a manifest and their modality."""
-    lines = _table(manifest)
+    lines = list(listing.open_table(manifest).rows())
     if not lines:
         raise WrongUse(f"{manifest} lists no items")
     columns = list(dict.fromkeys(name for line in lines for name in line))
@@ -217,7 +211,7 @@ def _row(line: dict[str, Any], number: int, where: str, manifest: Path) -> Row:
     if path is not None and not path.is_file():
         raise WrongUse(f"{manifest}, item {number}: there is no file {path}")
     return Row(
-        id=known.get("id", known["path"] if path else f"{number:06d}"),
+        id=listing.item_id(known, number),
         path=path,
         value=None if path else known["text"],
         label=known.get("label"),
@@ -247,33 +241,6 @@ def _modality(rows: list[Row], manifest: Path) -> str:
     return str(next(iter(kinds)))
 
 
-def _table(manifest: Path) -> list[dict[str, Any]]:
-    """The lines of a manifest as dicts, typed as the file says; what names an item is text in CSV too ("007")."""
-    suffix = manifest.suffix.lower()
-    try:
-        if suffix == ".jsonl":
-            lines = [orjson.loads(line) for line in manifest.read_bytes().splitlines() if line.strip()]
-            if not all(isinstance(line, dict) for line in lines):
-                raise ValueError("a line is not a JSON object")
-            return lines
-        if suffix == ".parquet":
-            return list(parquet.ParquetFile(manifest).read().to_pylist())
-        table = csv.read_csv(
-            manifest,
-            read_options=csv.ReadOptions(block_size=2**26),  # the longest line, in bytes
-            parse_options=csv.ParseOptions(newlines_in_values=True),
-            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string())),
-        )
-        return list(table.to_pylist())
-    except (pa.ArrowException, ValueError) as error:
-        reason = (str(error).splitlines() or ["?"])[0]
-        raise WrongUse(f"{manifest} cannot be read as {suffix.removeprefix('.')}: {reason}") from None
-
-
 def _state(path: Path) -> str:
     status = path.stat()
     return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)

@@ -78,8 +78,8 @@ def test_texts_stand_in_the_manifest_itself(tmp_path):
     (tmp_path / "texts.jsonl").write_text('{"text": "a cat", "year": 1999}\n{"text": "a dog", "year": null}\n')
     found = items(tmp_path / "texts.jsonl", tmp_path, "text")
     assert [(item.key, item.raw, item.fields) for item in found] == [
-        ("row 0", "a cat", {"year": 1999}),
-        ("row 1", "a dog", {}),
+        ("000001", "a cat", {"year": 1999}),
+        ("000002", "a dog", {}),
     ]
 
 
@@ -100,9 +100,9 @@ def test_the_state_changes_with_the_file_and_with_its_fields(tmp_path):
     [
         ("nowhere", None, "there is no source"),
         ("empty", "", "holds no image files"),
-        ("bad.csv", "", "cannot be read as a table"),
-        ("bad.parquet", "no parquet", "cannot be read as a table"),
-        ("bad.jsonl", "{", "cannot be read as a table"),
+        ("bad.csv", "", "cannot be read as "),
+        ("bad.parquet", "no parquet", "cannot be read as "),
+        ("bad.jsonl", "{", "cannot be read as "),
         ("other.csv", "a,b\n1,2\n", "has columns a, b; image items need path"),
         ("none.csv", "path\n", "has no rows"),
     ],

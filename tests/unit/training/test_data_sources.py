@@ -13,8 +13,8 @@ from pyarrow import parquet
 
 from enfold import modalities
 from enfold.errors import BadItem, UnknownName, WrongUse
+from enfold.listing import SPLITS
 from tests.unit.training.data_pictures import paint, picture
-from training.data.dataset import SPLITS
 from training.data.sources import open_dataset
 
 
@@ -199,7 +199,7 @@ def test_what_is_wrong_with_a_manifest_is_said(photos, data):
         return sentence(write_jsonl(photos / "list.jsonl", list(rows)), data)
 
     good = {"path": "cat/00.png"}
-    assert "lists no items" in refusal()
+    assert "Empty JSON file" in refusal()
     assert "needs a column 'path' or 'text'; it has: image, label" in refusal({"image": "x", "label": "y"})
     assert "item 2: there is no file" in refusal(good, {"path": "cat/none.png"})
     assert "item 2: column 'path' is empty" in refusal(good, {"path": None})
