@@ -17,8 +17,11 @@ _LONGEST_LINE_BYTES = 2**26
 
 
 def find(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Files below `folder` with one of the suffixes, relative to it, in order; hidden ones are left out."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    """Files below `folder` with one of the suffixes, relative to it, in order; hidden ones are left out.
+
+    Links that lead nowhere are among them: whoever reads them says so.
+    """
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and not path.is_dir())
     relative = (path.relative_to(folder) for path in found)
     return sorted(path for path in relative if not any(part.startswith(".") for part in path.parts))
 

@@ -99,13 +99,11 @@ def _folder(folder: Path, data: Path) -> Dataset:
     files = [path for path, kind in kinds.items() if kind == modality]
     rows = [
         Row(
-            listing.readable(path),
-            folder / path,
-            None,
-            place.get("label"),
-            None,
-            place.get("split"),
-            _state(folder / path),
+            id=listing.readable(path),
+            path=folder / path,
+            label=place.get("label"),
+            split=place.get("split"),
+            state=_state(folder / path),
         )
         for path, place in zip(files, listing.places(files), strict=True)
     ]
@@ -242,5 +240,8 @@ def _modality(rows: list[Row], manifest: Path) -> str:
 
 
 def _state(path: Path) -> str:
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError:
+        return "missing"
     return f"{status.st_size} {status.st_mtime_ns}"
