@@ -13,10 +13,10 @@ from enfold.errors import UnknownName, WrongUse
 from export.draft import Draft, HeldOut, Reference, encode_with
 from export.onnx import encoder_graph, head_graph
 from export.parity import enough
-from training.adaptation.head import load_head
 from training.data.dataset import Dataset
 from training.data.sources import open_dataset
 from training.encoders import load_encoder
+from training.heads import load_head
 from training.recipe import Pretrain, Recipe
 
 STATISTICS = "resources/statistics.npz"

@@ -25,12 +25,12 @@ def entries() -> list[dict[str, Any]]:
 
 
 def claim(slug: str) -> dict[str, Any] | None:
-    """What `enfold reproduce` found: verdict, value, interval, seeds, threshold; None if it has not run."""
+    """What `enfold reproduce` found: verdict, seeds, value and interval of each check; None if it has not run."""
     file = RESULTS / f"{slug}.json"
     if not file.exists():
         return None
     result = json.loads(file.read_bytes())
-    return {key: result[key] for key in ("verdict", "value", "interval", "seeds", "threshold")}
+    return {key: result[key] for key in ("verdict", "checks", "seeds")}
 
 
 def methods(slug: Annotated[str | None, typer.Argument(help="one method, with its whole result")] = None) -> Any:
@@ -66,9 +66,15 @@ def page() -> str:
 def _told(claim: dict[str, Any] | None) -> str:
     if claim is None:
         return ""
-    low, high = claim["interval"]
-    figures = f"{claim['value']:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return f"{claim['verdict']}: {figures}, threshold {claim['threshold']:+.3f}, {len(claim['seeds'])} seeds"
+    checks = "; ".join(map(_check, claim["checks"]))
+    return f"{claim['verdict']} ({len(claim['seeds'])} seeds): {checks}"
+
+
+def _check(check: dict[str, Any]) -> str:
+    low, high = check["interval"]
+    sign = "/" if check["relation"] == "ratio" else "-"
+    figures = f"{check['value']:.3f} [{low:.3f}, {high:.3f}] ≥ {check['threshold']:.3f}"
+    return f"{check['arm']} {sign} {check['baseline']} = {figures}: {check['verdict']}"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ docs/results/<slug>.json. Arms run side by side, one thread each: small models u
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -24,7 +25,7 @@ from enfold.errors import WrongUse
 from enfold.settings import Settings
 from training import catalogue
 from training.commands import Overrides
-from training.recipe import Arm, Claim, Recipe, load
+from training.recipe import Arm, Check, Claim, Recipe, load
 
 CONFIDENCE = 0.90
 
@@ -88,19 +89,16 @@ def run_arm(recipe: Recipe, arm: Arm, seed: int, settings: Settings) -> dict[str
 
 def verdict(claim: Claim, runs: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any]:
     """The paired difference over seeds with its interval, held against the threshold."""
-    gaps = [runs[claim.arm][seed]["value"] - runs[claim.baseline][seed]["value"] for seed in claim.seeds]
-    low, high = interval(gaps)
-    word = "holds" if low >= claim.threshold else "fails" if high < claim.threshold else "undecided"
+    checks = [judged(check, claim.seeds, runs) for check in claim.check]
+    words = {check["verdict"] for check in checks}
     return {
         "claim": claim.sentence,
         "remarks": claim.remarks,
-        "verdict": word,
-        "value": round(float(np.mean(gaps)), 4),
-        "interval": [round(low, 4), round(high, 4)],
+        "verdict": "fails" if "fails" in words else "undecided" if "undecided" in words else "holds",
+        "checks": checks,
         "confidence": CONFIDENCE,
-        "threshold": claim.threshold,
         "seeds": list(claim.seeds),
-        "test_items": next(iter(runs[claim.arm].values()))["test_items"],
+        "test_items": next(iter(next(iter(runs.values())).values()))["test_items"],
         # Of all arms together, one after the other: some may come from an earlier, interrupted call.
         "seconds": round(sum(run["seconds"] for found in runs.values() for run in found.values())),
         "arms": {
@@ -111,6 +109,16 @@ def verdict(claim: Claim, runs: dict[str, dict[int, dict[str, Any]]]) -> dict[st
             for name, found in runs.items()
         },
     }
+
+
+def judged(check: Check, seeds: Sequence[int], runs: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any]:
+    """One check: the mean over seeds with its interval, held against the threshold."""
+    pairs = [(runs[check.arm][seed]["value"], runs[check.baseline][seed]["value"]) for seed in seeds]
+    gains = [a / max(b, 1e-12) if check.relation == "ratio" else a - b for a, b in pairs]
+    low, high = interval(gains)
+    word = "holds" if low >= check.threshold else "fails" if high < check.threshold else "undecided"
+    found = {"verdict": word, "value": round(float(np.mean(gains)), 4), "interval": [round(low, 4), round(high, 4)]}
+    return check.model_dump() | found
 
 
 def interval(gaps: list[float]) -> tuple[float, float]:

@@ -53,6 +53,7 @@ class Pretrain(_Stage):
 
     verb: Literal["pretrain"]
     method: Annotated[str, AfterValidator(partial(_listed, "method", "methods"))]
+    encoder: Encoder | None = None  # where it is not the recipe's
     config: dict[str, Any] = {}  # of the method, where it differs from the paper
     train: dict[str, Any] = {}  # of the loop
 
@@ -61,8 +62,11 @@ class Adapt(_Stage):
     """Fit the needed encoder, or a fresh one, to labels. Writes a head, and the encoder if it changed."""
 
     verb: Literal["adapt"]
-    adaptation: Literal["linear", "fine_tune"]
+    adaptation: Annotated[str, AfterValidator(partial(_listed, "adaptation", "adaptation"))]
+    encoder: Encoder | None = None  # of a student, or where there is nothing needed and it is not the recipe's
+    config: dict[str, Any] = {}
     train: dict[str, Any] = {}
+    labels: float | None = Field(None, gt=0, le=1)  # share of each class's labels that is seen
     tried_lr: tuple[float, ...] = ()  # what train.lr was chosen from, on the validation split
 
 
@@ -95,14 +99,21 @@ class Arm(_Table):
     seeds: tuple[int, ...] | None = None  # the claim's, unless it is reported only
 
 
+class Check(_Table):
+    """`arm` beats `baseline` by the threshold, seed by seed: in units of the metric, or as a ratio."""
+
+    arm: str
+    baseline: str
+    relation: Literal["difference", "ratio"] = "difference"
+    threshold: float
+
+
 class Claim(_Table):
-    """What the paper promises, small: `arm` minus `baseline` reaches the threshold on every seed's pairing."""
+    """What the paper promises, small: every check holds."""
 
     sentence: str
     remarks: str = ""  # what a reader of the result should know: how this size differs from the paper's
-    arm: str
-    baseline: str
-    threshold: float  # in units of the metric
+    check: tuple[Check, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=3)
     arms: tuple[Arm, ...] = Field(min_length=2)
     data: Data | None = None  # where it differs from the recipe's
@@ -225,5 +236,12 @@ def _fields_at(model: type[BaseModel], steps: Sequence[Any]) -> list[str]:
 def _tables_in(table: type[BaseModel], step: Any) -> list[type[BaseModel]]:
     if step in ("pretrain", "adapt", "evaluate", "export"):
         return [cls for cls in (Pretrain, Adapt, Evaluate, Export) if cls.__name__.lower() == step]
-    known: dict[Any, type[BaseModel]] = {"data": Data, "encoder": Encoder, "claim": Claim, "arms": Arm, "stage": _Stage}
+    known: dict[Any, type[BaseModel]] = {
+        "data": Data,
+        "encoder": Encoder,
+        "claim": Claim,
+        "check": Check,
+        "arms": Arm,
+        "stage": _Stage,
+    }
     return [known[step]] if step in known and step in table.model_fields else []

@@ -37,7 +37,8 @@ class Run:
         self.recipe, self.settings, self.seed = recipe, settings, recipe.seed
         self.threads = settings.threads
         self.modality: Modality[Any] = recipe.modality_of()
-        self.resolved = recipe.model_dump(mode="json", exclude={"claim"})  # whose runs are their own
+        # Without defaults, so that a recipe keeps its runs when recipes learn a new key; a claim's runs are their own.
+        self.resolved = recipe.model_dump(mode="json", exclude={"claim"}, exclude_defaults=True)
         self.id = f"{recipe.slug}-{digest(self.resolved, self.dataset.fingerprint)[:8]}"
         self.path = folder or settings.runs / self.id
 
@@ -53,11 +54,6 @@ class Run:
 
     def folder(self, stage: str) -> Path:
         return self.path / "stages" / stage
-
-    def encoder_folder(self, stage: Stage) -> Path | None:
-        """Where the encoder that this stage works on was written: the last needed stage that made one."""
-        made = [self.folder(name) for name in stage.needs if (self.folder(name) / "encoder.json").exists()]
-        return made[-1] if made else None
 
     def carry_out(self, report: Report = lambda name, record: None) -> dict[str, Any]:
         """Every stage in order; returns the story, which run.json holds too."""
@@ -90,7 +86,8 @@ class Run:
     def _fingerprint(self, stage: Stage, before: dict[str, str]) -> str:
         shared = {"data": self.dataset.fingerprint, "preprocess": self.recipe.preprocess, "seed": self.seed}
         needed = {name: before[name] for name in stage.needs}
-        return digest(stage.model_dump(mode="json"), self.recipe.encoder.model_dump(mode="json"), shared, needed)
+        plain = [facts.model_dump(mode="json", exclude_defaults=True) for facts in (stage, self.recipe.encoder)]
+        return digest(*plain, shared, needed)
 
     def _story(self) -> dict[str, Any]:
         return {

@@ -1,18 +1,15 @@
 """What each verb of a recipe does: one function each, from a stage and its run to figures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import torch
 
 from training import methods
-from training.adaptation import fine_tune, linear
-from training.data.dataset import Dataset
-from training.encoders import Encoder, build, load_encoder, load_pretrained, save_encoder
+from training.artefacts import Items, fresh_encoder, needed_encoder, save
 from training.evaluation import Subject
 from training.loop import fit
-from training.methods import Item
 from training.probes import LiveProbe
 from training.recipe import Adapt, Evaluate, Export, Pretrain
 from training.run import Run
@@ -24,33 +21,26 @@ PROBE_ITEMS = 1000  # of each split: enough for a live accuracy within about 3 p
 
 def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
     torch.manual_seed(run.seed)
-    method = methods.get(stage.method).build(fresh_encoder(run), stage.config, run.modality.preprocess)
-    folder = run.folder(stage.name)
-    probe = live_probe(run)
-    items = Items(run, run.dataset.split("train"))
-    figures = fit(method, items, train_config(stage.train), folder, seed=run.seed, probe=probe, threads=run.threads)
-    save(method.encoder, run, stage.name)
+    encoder = fresh_encoder(run, stage.encoder)
+    method = methods.get(stage.method).build(encoder, stage.config, run.modality.preprocess)
+    items, probe = Items(run, run.dataset.split("train")), live_probe(run)
+    settings, folder = train_config(stage.train), run.folder(stage.name)
+    figures = fit(method, items, settings, folder, seed=run.seed, probe=probe, threads=run.threads)
+    save(method.encoder, run, stage)
     return figures
 
 
 def adapt(stage: Adapt, run: Run) -> dict[str, Any]:
-    encoder = load_or_fresh(stage, run)
-    subject = Subject(encoder, run)
+    subject = Subject(needed_encoder(stage, run), run)
     if not subject.has_labels:
         return {"skipped": NO_LABELS}
-    if stage.adaptation == "fine_tune":
-        folder = run.folder(stage.name)
-        tuner = fine_tune.FineTune(encoder, len(run.dataset.classes), run.modality.preprocess)
-        settings = train_config(stage.train)
-        items = Items(run, subject.data("train"))
-        trained = fit(tuner, items, settings, folder, seed=run.seed, probe=None, threads=run.threads)
-        save(tuner.encoder, run, stage.name)
-        return trained | fine_tune.judge(tuner, Subject(tuner.encoder, run))
-    return linear.fit_head(subject, run.folder(stage.name))
+    torch.manual_seed(run.seed)
+    figures: dict[str, Any] = import_module(f"training.adaptation.{stage.adaptation}").adapt(stage, run, subject)
+    return figures
 
 
 def evaluate(stage: Evaluate, run: Run) -> dict[str, Any]:
-    subject = Subject(load_or_fresh(stage, run), run)
+    subject = Subject(needed_encoder(stage, run), run)
     figures: dict[str, Any] = {}
     for name in stage.evaluations:
         evaluation = import_module(f"training.evaluation.{name}")
@@ -74,39 +64,6 @@ VERBS: dict[str, Callable[[Any, Run], dict[str, Any]]] = {
     "evaluate": evaluate,
     "export": export,
 }
-
-
-class Items(Sequence[Item]):
-    """The decoded items of a split with their label numbers, read when asked for."""
-
-    def __init__(self, run: Run, data: Dataset):
-        self._data, self._modality, self._labels = data, run.modality, data.labels()
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, index: Any) -> Any:
-        return Item(self._data.read(index, self._modality), int(self._labels[index]), index)
-
-
-def fresh_encoder(run: Run) -> Encoder:
-    facts = run.recipe.encoder
-    torch.manual_seed(run.seed)
-    encoder = build(facts.name, facts.config, run.modality.preprocess.size)
-    if facts.pretrained:
-        load_pretrained(encoder, facts.pretrained)
-    return encoder
-
-
-def load_or_fresh(stage: Any, run: Run) -> Encoder:
-    """The needed stage's encoder; without one, random weights: the baseline of every comparison."""
-    folder = run.encoder_folder(stage)
-    return load_encoder(folder) if folder else fresh_encoder(run).eval()
-
-
-def save(encoder: Encoder, run: Run, stage: str) -> None:
-    facts = run.recipe.encoder
-    save_encoder(encoder, run.folder(stage), name=facts.name, config=facts.config, size=run.modality.preprocess.size)
 
 
 def live_probe(run: Run) -> LiveProbe:

@@ -1,1 +1,4 @@
-"""How a pretrained encoder is fitted to labels: a linear head on frozen embeddings, or fine-tuning all of it."""
+"""How an encoder is fitted to labels. An adaptation is a file of this folder with `adapt(stage, run, subject)`.
+
+It writes a head into the stage's folder, and the encoder if it changed, and returns figures.
+"""

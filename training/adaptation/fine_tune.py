@@ -1,54 +1,77 @@
-"""Fine-tuning: the whole encoder with a linear head on its embedding, by cross-entropy on augmented views."""
+"""Fine-tuning: the whole encoder with a head on its embedding, by cross-entropy on augmented views.
+
+`keep_head_layers` starts the head with the first layers of the pretraining's projection head (Chen et al. 2020,
+SimCLRv2, arXiv:2006.10029, section 2); 0 starts at the embedding.
+"""
 
 from typing import Any
 
 import numpy as np
-import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import nn
 from torch.nn import functional as F
 
-from enfold.modalities.image import ImagePreprocess
-from training.encoders import Encoder
+from enfold.errors import WrongUse
+from enfold.modalities import Arrays
+from training.artefacts import Items, few_labels, pretrained_method, save
 from training.evaluation import Subject
+from training.heads import Head, finish
+from training.loop import fit
 from training.methods import Batch, Item, Losses, Method
+from training.recipe import Adapt
+from training.run import Run
+from training.schedule import train_config
 from training.views import image as views
 
 
 class FineTuneConfig(BaseModel, frozen=True, extra="forbid"):
     crop_scale: tuple[float, float] = (0.5, 1.0)  # share of the image's area
     label_smoothing: float = 0.1
+    keep_head_layers: int = Field(0, ge=0)
 
 
 class FineTune(Method):
-    """Encoder and head, trained together."""
+    """Encoder and head, trained together; the head is set once the number of classes is known."""
 
     Config = FineTuneConfig
+    config: FineTuneConfig
+    head: Head
 
-    def __init__(self, encoder: Encoder, num_classes: int, preprocess: ImagePreprocess):
-        super().__init__(encoder, FineTuneConfig(), preprocess)
-        self.head = nn.Linear(encoder.dim, num_classes)
-
-    def example(self, item: Item, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        view = views.random_resized_crop(item.value, rng, size=self.preprocess.size, scale=self.config.crop_scale)
-        view = views.random_flip(view, rng)
-        return {"image": views.to_array(view, self.preprocess), "label": np.array(item.label)}
+    def example(self, item: Item, rng: np.random.Generator) -> Arrays:
+        return {"image": plain_view(item, rng, self), "label": np.array(item.label)}
 
     def forward(self, batch: Batch) -> Losses:
         logits = self.head(self.encoder({"image": batch["image"]}).embedding)
-        loss = F.cross_entropy(logits, batch["label"], label_smoothing=self.config.label_smoothing)
-        return {"loss": loss}
+        return {"loss": F.cross_entropy(logits, batch["label"], label_smoothing=self.config.label_smoothing)}
 
 
-def judge(tuner: FineTune, subject: Subject) -> dict[str, Any]:
-    """Accuracy of the tuned head on validation and test."""
-    return {
-        f"{split}_accuracy" if split == "val" else "accuracy": _accuracy(tuner, subject, split)
-        for split in ("val", "test")
-    }
+def plain_view(item: Item, rng: np.random.Generator, method: Method) -> np.ndarray:
+    """A crop, mirrored half of the time."""
+    view = views.random_resized_crop(item.value, rng, size=method.preprocess.size, scale=method.config.crop_scale)
+    return views.to_array(views.random_flip(view, rng), method.preprocess)
 
 
-def _accuracy(tuner: FineTune, subject: Subject, split: str) -> float:
-    with torch.inference_mode():
-        logits = tuner.head.eval()(torch.from_numpy(subject.features(split)))
-    return float((logits.argmax(1).numpy() == subject.labels(split)).mean())
+def adapt(stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:
+    assert subject.encoder is not None
+    tuner = FineTune.build(subject.encoder, stage.config, run.modality.preprocess)
+    tuner.head = head_for(stage, run, tuner.encoder.dim, tuner.config.keep_head_layers)
+    data = few_labels(subject.data("train"), stage.labels, run.seed)
+    folder, settings = run.folder(stage.name), train_config(stage.train)
+    trained = fit(tuner, Items(run, data), settings, folder, seed=run.seed, probe=None, threads=run.threads)
+    save(tuner.encoder, run, stage)
+    classes = np.arange(len(subject.classes))
+    return trained | {"labels": len(data)} | finish(tuner.head, Subject(tuner.encoder, run), classes, folder)
+
+
+def head_for(stage: Adapt, run: Run, dim: int, layers: int) -> Head:
+    """A fresh classifier on the first `layers` of the projection head of the pretraining that `stage` needs."""
+    if not layers:
+        return Head(dim, len(run.dataset.classes))
+    projection = getattr(pretrained_method(stage, run), "projection", None)
+    if not isinstance(projection, nn.Sequential):
+        raise WrongUse(f"stage '{stage.name}': keep_head_layers needs a pretraining with a projection head")
+    kept = projection[:layers]
+    widths = [layer[0].out_features for layer in kept]  # type: ignore[index]
+    head = Head(dim, len(run.dataset.classes), widths)
+    head.neck.load_state_dict(kept.state_dict())
+    return head

@@ -59,6 +59,11 @@ def color_jitter(
     return view
 
 
+def random_gray(view: Image.Image, rng: np.random.Generator, *, probability: float) -> Image.Image:
+    """Colours taken away, three equal channels left."""
+    return view.convert("L").convert("RGB") if rng.random() < probability else view
+
+
 def random_blur(
     view: Image.Image, rng: np.random.Generator, *, probability: float, radius: tuple[float, float] = (0.1, 2.0)
 ) -> Image.Image:

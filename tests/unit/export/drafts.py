@@ -13,8 +13,8 @@ from enfold.bundle import Lineage
 from enfold.modalities import get
 from export.draft import Draft, HeldOut, Reference, encode_with
 from export.onnx import encoder_graph, head_graph
-from training.adaptation.head import ood_statistics, save_head
 from training.encoders import Encoder, build, save_encoder
+from training.heads import Head, ood_statistics, save_head
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 VIT: dict[str, Any] = {"patch": 4, "dim": 16, "depth": 2, "heads": 2}
@@ -108,9 +108,8 @@ def run(folder: Path, source: Path) -> Path:
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(60, 16)), np.arange(60) % 3
     statistics = ood_statistics(features, labels, features)
-    save_head(
-        folder / "stages" / "classify", rng.normal(size=(3, 16)), np.zeros(3), ("blue", "green", "red"), 1.5, statistics
-    )
+    torch.manual_seed(0)
+    save_head(folder / "stages" / "classify", Head(16, 3), ("blue", "green", "red"), 1.5, statistics)
     (folder / "recipe.json").write_text(json.dumps(recipe))
     story = {"id": "tiny-1", "recipe_digest": "r", "data": {"name": "photos", "fingerprint": "f"}}
     (folder / "run.json").write_text(json.dumps(story))

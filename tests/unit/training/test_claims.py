@@ -8,13 +8,14 @@ from training import recipe
 from training.claims import interval, verdict
 
 CLAIM = recipe.load("gmml").claim
+CHECK = CLAIM.check[0]
 
 
 def runs(gaps):
     def arm(values):
         return {seed: {"value": value, "test_items": 100, "seconds": 1.5} for seed, value in enumerate(values)}
 
-    return {CLAIM.arm: arm([0.5 + gap for gap in gaps]), CLAIM.baseline: arm([0.5] * len(gaps))}
+    return {CHECK.arm: arm([0.5 + gap for gap in gaps]), CHECK.baseline: arm([0.5] * len(gaps))}
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,19 @@ def test_the_interval_is_that_of_a_one_sample_t_test():
     gaps = [0.01, 0.05, 0.02, 0.04]
     expected = stats.ttest_1samp(gaps, 0).confidence_interval(0.90)
     np.testing.assert_allclose(interval(gaps), [expected.low, expected.high])
+
+
+def test_a_ratio_is_judged_as_one():
+    check = CHECK.model_copy(update={"relation": "ratio", "threshold": 1.1})
+    claim = CLAIM.model_copy(update={"check": (check,)})
+    found = verdict(claim, runs([0.10, 0.11, 0.12]))["checks"][0]
+    assert found["value"] == 1.22
+    assert found["verdict"] == "holds"
+
+
+def test_one_failing_check_fails_the_claim():
+    strict = CHECK.model_copy(update={"threshold": 0.5})
+    claim = CLAIM.model_copy(update={"check": (CHECK, strict)})
+    found = verdict(claim, runs([0.10, 0.11, 0.12]))
+    assert [check["verdict"] for check in found["checks"]] == ["holds", "fails"]
+    assert found["verdict"] == "fails"

@@ -6,7 +6,7 @@ import torch
 
 from enfold.tasks import softmax
 from enfold.tasks.classify import relative_mahalanobis
-from training.adaptation.head import fit_temperature, load_head, ood_statistics, save_head
+from training.heads import Head, fit_temperature, load_head, logits_of, ood_statistics, save_head
 
 RNG = np.random.default_rng(0)
 
@@ -29,9 +29,11 @@ def test_held_out_items_are_typical_and_strangers_are_not():
     assert strange.mean() > 0.99
 
 
-def test_a_saved_head_gives_the_same_logits(tmp_path):
-    weight, bias, inputs = RNG.normal(size=(3, 8)), RNG.normal(size=3), RNG.normal(size=(5, 8)).astype(np.float32)
-    save_head(tmp_path, weight, bias, ("a", "b", "c"), 1.5, {"means": np.zeros((3, 8))})
-    head, labels, temperature = load_head(tmp_path)
-    np.testing.assert_allclose(head(torch.from_numpy(inputs)).detach().numpy(), inputs @ weight.T + bias, atol=1e-5)
+@pytest.mark.parametrize("kept", [(), (6,), (6, 4)])
+def test_a_saved_head_gives_the_same_logits(tmp_path, kept):
+    torch.manual_seed(0)
+    head, inputs = Head(8, 3, kept), RNG.normal(size=(5, 8)).astype(np.float32)
+    save_head(tmp_path, head, ("a", "b", "c"), 1.5, {"means": np.zeros((3, 8))})
+    back, labels, temperature = load_head(tmp_path)
+    np.testing.assert_array_equal(logits_of(back, inputs), logits_of(head, inputs))
     assert (labels, temperature) == (["a", "b", "c"], 1.5)

@@ -1,0 +1,101 @@
+"""What stages hand to each other: items, encoders, the state of a pretraining."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from enfold.errors import WrongUse
+from training import methods, recipe
+from training.data.dataset import Dataset
+from training.encoders import Encoder, build, load_encoder, load_pretrained, save_encoder
+from training.methods import Item, Method
+from training.recipe import Adapt, Pretrain, Stage
+from training.run import Run
+
+
+class Items(Sequence[Item]):
+    """The decoded items of a split with their label numbers, read when asked for."""
+
+    def __init__(self, run: Run, data: Dataset):
+        self._data, self._modality, self._labels = data, run.modality, data.labels()
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: Any) -> Any:
+        return Item(self._data.read(index, self._modality), int(self._labels[index]), index)
+
+
+def few_labels(data: Dataset, share: float | None, seed: int) -> Dataset:
+    """The given share of each class, at least one item; all of it without a share."""
+    if share is None:
+        return data
+    labels, order = data.labels(), np.random.default_rng(seed).permutation(len(data))
+    counts = {label: max(1, round(share * int((labels == label).sum()))) for label in np.unique(labels)}
+    chosen = [order[labels[order] == label][:count] for label, count in counts.items()]
+    return data.subset(np.sort(np.concatenate(chosen)))
+
+
+def fresh_encoder(run: Run, facts: recipe.Encoder | None = None) -> Encoder:
+    """Random weights, or published ones where the recipe names them; `facts` of a stage's own encoder."""
+    facts = facts or run.recipe.encoder
+    torch.manual_seed(run.seed)
+    encoder = build(facts.name, facts.config, run.modality.preprocess.size)
+    if facts.pretrained:
+        load_pretrained(encoder, facts.pretrained)
+    return encoder
+
+
+def needed_encoder(stage: Stage, run: Run) -> Encoder:
+    """The needed stage's encoder; without one, fresh weights: the baseline of every comparison."""
+    made = [folder for folder in _needed(stage, run) if (folder / "encoder.json").exists()]
+    own = getattr(stage, "encoder", None) if not made else None
+    return load_encoder(made[-1]) if made else fresh_encoder(run, own).eval()
+
+
+def needed_folder(stage: Stage, run: Run, file: str) -> Path:
+    """The folder of the last needed stage that wrote `file`. Raises WrongUse."""
+    made = [folder for folder in _needed(stage, run) if (folder / file).exists()]
+    if not made:
+        raise WrongUse(
+            f"stage '{stage.name}' needs a stage that makes {file}; it needs {', '.join(stage.needs) or 'none'}"
+        )
+    return made[-1]
+
+
+def pretrained_method(stage: Adapt, run: Run) -> Method:
+    """The whole method of the pretraining that `stage` needs, heads and all."""
+    made = [one for one in run.recipe.stage if isinstance(one, Pretrain) and one.name in stage.needs]
+    if not made:
+        raise WrongUse(f"stage '{stage.name}' keeps layers of a projection head: let it need a pretrain stage")
+    method = methods.get(made[-1].method).build(
+        fresh_encoder(run, made[-1].encoder), made[-1].config, run.modality.preprocess
+    )
+    method.load_state_dict(load_file(run.folder(made[-1].name) / "method.safetensors"))
+    return method
+
+
+def save(encoder: Encoder, run: Run, stage: Stage) -> None:
+    """Write the encoder that a stage made, with the facts it was built from."""
+    facts = _facts(stage, run)
+    save_encoder(
+        encoder, run.folder(stage.name), name=facts.name, config=facts.config, size=run.modality.preprocess.size
+    )
+
+
+def _facts(stage: Stage, run: Run) -> recipe.Encoder:
+    """What a stage's encoder was built from: its own table, its parents', or the recipe's."""
+    own: recipe.Encoder | None = getattr(stage, "encoder", None)
+    if own is not None:
+        return own
+    parents = [one for one in run.recipe.stage if one.name in stage.needs]
+    inherited = [_facts(parent, run) for parent in parents if (run.folder(parent.name) / "encoder.json").exists()]
+    return inherited[-1] if inherited else run.recipe.encoder
+
+
+def _needed(stage: Stage, run: Run) -> list[Path]:
+    return [run.folder(name) for name in stage.needs]

@@ -1,0 +1,1 @@
+"""Parts that several methods share, each under the name the field knows it by."""
