@@ -28,6 +28,7 @@ from enfold.errors import BundleInvalid, Unavailable
 
 SCHEMA_VERSION = 1
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+DRAFT = ".draft-"  # how the name of a folder begins that is being filled
 _MANIFEST_BYTES = 16 * 2**20
 
 Role = Literal["encode", "head"]  # grows with the tasks: prefill, step, decode, …
@@ -176,7 +177,7 @@ def new_bundle(store: Path, name: str) -> Iterator[Path]:
     """
     try:
         (store / name).mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=store / name))
+        draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=store / name))
     except OSError as error:
         raise Unavailable(f"cannot write to {store}: {error.strerror}") from None
     try:

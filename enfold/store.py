@@ -3,21 +3,29 @@
 A bundle is asked for as `emoji`, `emoji@2` or `emoji@prod`.
 """
 
-import json
 import os
+import re
+import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
 from enfold import settings
-from enfold.bundle import Bundle, open_bundle, read_manifest
-from enfold.errors import UnknownName
+from enfold.aliases import History, back, changing, point, read
+from enfold.bundle import DRAFT, NAME, Bundle, open_bundle, read_manifest
+from enfold.errors import UnknownName, WrongUse
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_DRAFT_SECONDS = 24 * 3600  # an export that wrote nothing for so long was killed
 
 
 def versions(store: Path, name: str) -> list[int]:
     folder = store / name
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+    if not re.fullmatch(NAME, name) or not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if _NUMBER.fullmatch(path.name))
 
 
 def names(store: Path) -> list[str]:
@@ -25,21 +33,25 @@ def names(store: Path) -> list[str]:
 
 
 def aliases(store: Path, name: str) -> dict[str, int]:
-    file = store / name / "aliases.json"
-    found: dict[str, int] = json.loads(file.read_bytes()) if file.exists() else {}
-    return found
+    return {alias: pointed[-1] for alias, pointed in read(store / name).items()} if versions(store, name) else {}
+
+
+def _known(store: Path, name: str) -> list[int]:
+    """Versions of a bundle that is there; raises UnknownName."""
+    have = versions(store, name)
+    if not have:
+        raise UnknownName.among("bundle", name, names(store), "Export a run or import a model to make one.")
+    return have
 
 
 def find(store: Path, ref: str) -> Path:
     """The folder of `name`, `name@version` or `name@alias`; without either, alias prod if set, else the newest."""
     name, _, which = ref.partition("@")
-    have = versions(store, name)
-    if not have:
-        raise UnknownName.among("bundle", name, names(store), "Export a run or import a model to make one.")
+    have = _known(store, name)
     pointers = aliases(store, name)
     if not which:
         return store / name / str(pointers.get("prod", have[-1]))
-    version = int(which) if which.isdigit() else pointers.get(which)
+    version = int(which) if _NUMBER.fullmatch(which) else pointers.get(which)
     if version not in have:
         known = [str(number) for number in have] + list(pointers)
         raise UnknownName.among(f"version or alias of bundle '{name}':", which, known)
@@ -65,6 +77,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
 
 
 Ref = Annotated[str, typer.Argument(help="name, name@version or name@alias")]
+Alias = Annotated[str, typer.Option(help="name of the alias")]
 
 
 def list_bundles() -> list[dict[str, Any]]:
@@ -72,10 +85,10 @@ def list_bundles() -> list[dict[str, Any]]:
     store = settings.load().bundles
     rows = []
     for name in names(store):
-        pointing = {version: alias for alias, version in aliases(store, name).items()}
+        pointers = aliases(store, name)
         for version in reversed(versions(store, name)):
             bundle = Bundle(store / name, read_manifest(store / name / str(version)))
-            rows.append(describe(bundle) | {"alias": pointing.get(version)})
+            rows.append(describe(bundle) | {"aliases": [alias for alias, at in pointers.items() if at == version]})
     return rows
 
 
@@ -94,15 +107,75 @@ def verify_bundle(ref: Ref) -> dict[str, Any]:
     return {"bundle": bundle.ref, "files": len(bundle.manifest.files), "golden_cosine": worst}
 
 
-def promote_bundle(
-    ref: Ref, alias: Annotated[str, typer.Argument(help="alias to point at it")] = "prod"
-) -> dict[str, Any]:
+def promote_bundle(ref: Ref, alias: Alias = "prod") -> dict[str, Any]:
     """Point an alias (default prod) at a version; `name` alone then means that version."""
     store = settings.load().bundles
-    bundle = open_ref(store, ref)
-    name, version = bundle.manifest.name, bundle.manifest.version
-    pointers = aliases(store, name) | {alias: version}
-    draft = store / name / ".aliases.json"
-    draft.write_text(json.dumps(pointers))
-    os.replace(draft, store / name / "aliases.json")
-    return {"bundle": name, "aliases": pointers}
+    folder = find(store, ref).parent
+    with changing(folder) as history:
+        bundle = open_ref(store, ref)
+        point(history, alias, bundle.manifest.version)
+    return {"bundle": bundle.manifest.name, "aliases": aliases(store, folder.name)}
+
+
+def rollback_bundle(
+    name: Annotated[str, typer.Argument(help="name of the bundle")], alias: Alias = "prod"
+) -> dict[str, Any]:
+    """Point an alias (default prod) again at the version it pointed at before."""
+    store = settings.load().bundles
+    have = _known(store, name)
+    with changing(store / name) as history:
+        if alias not in history:
+            raise UnknownName.among(f"alias of bundle '{name}':", alias, history, "Promote a version to set one.")
+        earlier = back(history[alias], have)
+        if not earlier:
+            raise WrongUse(
+                f"alias '{alias}' of bundle '{name}' points at {history[alias][-1]}; no other version that it pointed "
+                f"at is left to go back to. Choose of {', '.join(map(str, have))}: enfold bundle promote {name}@VERSION"
+            )
+        open_bundle(store / name / str(earlier[-1]))
+        history[alias] = earlier
+    return {"bundle": name, "aliases": aliases(store, name)}
+
+
+def collect_garbage(
+    keep: Annotated[int, typer.Option(min=1, help="newest versions of each name that stay in any case")] = 2,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
+) -> dict[str, Any]:
+    """Remove versions that no alias points at or would go back to, and what killed exports left behind."""
+    store = settings.load().bundles
+    removed: list[dict[str, Any]] = []
+    for folder in sorted(store.iterdir()) if store.is_dir() else []:
+        if not re.fullmatch(NAME, folder.name) or not folder.is_dir():
+            continue
+        with changing(folder) as history:
+            for path in [*_unneeded(folder, history, keep), *filter(_abandoned, sorted(folder.glob(f"{DRAFT}*")))]:
+                removed.append({"path": f"{folder.name}/{path.name}", "megabytes": _megabytes(path)})
+                if not dry_run:
+                    _remove(path)
+    return {"dry_run": dry_run, "megabytes": sum(row["megabytes"] for row in removed), "removed": removed}
+
+
+def _unneeded(folder: Path, history: History, keep: int) -> list[Path]:
+    """Versions beyond the newest `keep` that no alias points at and none would go back to."""
+    have = versions(folder.parent, folder.name)
+    needed = {version for pointed in history.values() for version in (pointed[-1:] + back(pointed, have)[-1:])}
+    return [folder / str(version) for version in have[:-keep] if version not in needed]
+
+
+def _abandoned(draft: Path) -> bool:
+    """Nothing in it was written for a day."""
+    try:
+        newest = max(path.lstat().st_mtime for path in (draft, *draft.rglob("*")))
+    except FileNotFoundError:  # published at this very moment
+        return False
+    return time.time() - newest > _DRAFT_SECONDS
+
+
+def _megabytes(path: Path) -> float:
+    return round(sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir()) / 1e6, 3)
+
+
+def _remove(path: Path) -> None:
+    """Out of sight first: a version of which some files are gone must never be found."""
+    with TemporaryDirectory(prefix=DRAFT, dir=path.parent) as out_of_sight:
+        os.rename(path, Path(out_of_sight) / path.name)

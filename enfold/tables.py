@@ -7,11 +7,15 @@ from rich.table import Table
 
 
 def table(result: Any) -> Table | str:
-    if isinstance(result, list) and result and isinstance(result[0], dict):
+    if _is_rows(result):
         return _rows(result)
     if isinstance(result, dict):
         return _record(result)
     return "nothing to show" if result == [] else str(result)
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _rows(rows: list[dict[str, Any]]) -> Table:
@@ -31,7 +35,7 @@ def _record(record: dict[str, Any]) -> Table:
     drawn.add_column(style="bold")
     drawn.add_column(overflow="fold")
     for name, value in record.items():
-        drawn.add_row(name, _cell(value))
+        drawn.add_row(name, _rows(value) if _is_rows(value) else _cell(value))
     return drawn
 
 

@@ -1,7 +1,7 @@
 """A finished run as a draft: its encoder, its heads, and the items it was not trained on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from training.data.dataset import Dataset
 from training.data.sources import open_dataset
 from training.encoders import load_encoder
 from training.heads import load_head
-from training.recipe import Pretrain, Recipe
+from training.recipe import Export, Pretrain, Recipe, Stage
 
 STATISTICS = "resources/statistics.npz"
 
@@ -120,13 +120,26 @@ class FinishedRun:
         return head, spec, {STATISTICS: (self._folder(stage) / "statistics.npz").read_bytes()}
 
     def _lineage(self, stage: str) -> Lineage:
-        before = [self.stages[name] for name in (stage, *self.stages[stage].needs)]
+        before = self._ancestors(stage)
         return Lineage(
             run=self.story["id"],
-            method=next((one.method for one in before if isinstance(one, Pretrain)), None),
+            method=next((one.method for one in (self.stages[stage], *before) if isinstance(one, Pretrain)), None),
             recipe=self.story["recipe_digest"],
             data=self.story["data"]["fingerprint"],
+            parents=tuple(self._bundles_of({one.name for one in before})),
         )
+
+    def _ancestors(self, stage: str) -> list[Stage]:
+        """What a stage needs, and what that needs, nearest first."""
+        found = [self.stages[name] for name in self.stages[stage].needs]
+        return found + [further for one in found for further in self._ancestors(one.name)]
+
+    def _bundles_of(self, encoders: set[str]) -> Iterator[str]:
+        """name@version of what this run has exported of these stages: a student's bundle names its teacher's."""
+        for name, figures in self.figures.items():
+            one = self.stages[name]
+            if isinstance(one, Export) and self.encoder(one.needs) in encoders:
+                yield f"{figures['bundle']}@{figures['version']}"
 
     def _metrics(self, encoder: str) -> dict[str, float]:
         """Figures of the stages that worked on this encoder: <stage>.<figure>."""

@@ -10,19 +10,22 @@ from onnx import TensorProto, helper, numpy_helper
 from enfold.errors import require
 from export import onnx as graphs
 
+_PRODUCTS = ["MatMul", "Gemm"]
 _SMALL = 1024  # elements; shorter tensors (biases, norms) stay fp32: they weigh little and matter much
 
 
 def int8(model: onnx.ModelProto, path: Path) -> None:
     """Matrix products in 8 bits: weights by the range of each column, activations by that of each batch. Faster."""
     quantization = require("onnxruntime.quantization", "cpu", "making the int8 variant")
+    if not any(node.op_type in _PRODUCTS for node in model.graph.node):
+        raise ValueError("the graph has no matrix product to quantise")
     exported = graphs.copy(model)
     # The exporter has folded constants and inferred shapes; without this mark the quantiser prints advice to do so.
     exported.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     quantization.quantize_dynamic(
         exported,
         path,
-        op_types_to_quantize=["MatMul", "Gemm"],
+        op_types_to_quantize=_PRODUCTS,
         per_channel=True,
         weight_type=quantization.QuantType.QInt8,
         use_external_data_format=graphs.is_big(model),
