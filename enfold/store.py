@@ -14,7 +14,7 @@ import typer
 
 from enfold import settings
 from enfold.aliases import History, back, changing, point, read
-from enfold.bundle import DRAFT, NAME, Bundle, open_bundle, read_manifest
+from enfold.bundle import DRAFT, NAME, Bundle, Manifest, open_bundle, read_manifest
 from enfold.errors import UnknownName, WrongUse
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -62,20 +62,6 @@ def open_ref(store: Path, ref: str) -> Bundle:
     return open_bundle(find(store, ref))
 
 
-def describe(bundle: Bundle) -> dict[str, Any]:
-    manifest = bundle.manifest
-    return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "entries": {name: entry.modality for name, entry in manifest.entries.items()},
-        "spaces": {name: entry.space for name, entry in manifest.entries.items()},
-        "tasks": list(manifest.tasks),
-        "variants": list(manifest.variants),
-        "method": manifest.lineage.method,
-        "metrics": manifest.metrics,
-    }
-
-
 Ref = Annotated[str, typer.Argument(help="name, name@version or name@alias")]
 Alias = Annotated[str, typer.Option(help="name of the alias")]
 
@@ -83,13 +69,24 @@ Alias = Annotated[str, typer.Option(help="name of the alias")]
 def list_bundles() -> list[dict[str, Any]]:
     """Bundles in the store, newest version of each first."""
     store = settings.load().bundles
-    rows = []
-    for name in names(store):
-        pointers = aliases(store, name)
-        for version in reversed(versions(store, name)):
-            bundle = Bundle(store / name, read_manifest(store / name / str(version)))
-            rows.append(describe(bundle) | {"aliases": [alias for alias, at in pointers.items() if at == version]})
-    return rows
+    return [
+        _row(read_manifest(store / name / str(version)), aliases(store, name))
+        for name in names(store)
+        for version in reversed(versions(store, name))
+    ]
+
+
+def _row(manifest: Manifest, pointers: dict[str, int]) -> dict[str, Any]:
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "aliases": [alias for alias, version in pointers.items() if version == manifest.version],
+        "entries": {name: entry.modality for name, entry in manifest.entries.items()},
+        "spaces": {name: entry.space for name, entry in manifest.entries.items()},
+        "tasks": list(manifest.tasks),
+        "variants": list(manifest.variants),
+        "method": manifest.lineage.method,
+    }
 
 
 def show_bundle(ref: Ref) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -93,6 +94,8 @@ Stage = Annotated[Pretrain | Adapt | Evaluate | Export, Field(discriminator="ver
 
 
 class Arm(_Table):
+    """One of the runs that are compared. A recipe's page may name `stages` and what to `set` in them instead."""
+
     name: str
     stage: tuple[Stage, ...] = Field(min_length=1)
     metric: str  # <stage>.<figure>
@@ -160,9 +163,13 @@ def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Rec
         raw = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WrongUse(f"{path} is not TOML: {error}") from None
+    _spell_out(raw, path.name)
     small = raw.pop("smoke", {})
     for key, value in (small if smoke else {}).items():
         _set(raw, key, value, path.name)
+        for arm in raw.get("claim", {}).get("arms", []):
+            if key.startswith("stage.") and key.split(".")[1] in [row["name"] for row in arm["stage"]]:
+                _set(arm, key, value, path.name)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -171,6 +178,27 @@ def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Rec
     recipe: Recipe = _validated(Recipe, raw, path.name)
     recipe.modality_of()
     return recipe
+
+
+def _spell_out(raw: dict[str, Any], where: str) -> None:
+    """Give every arm that names its `stages` the tables of that name, changed by `set` of the claim and of the arm.
+
+    Tables come from [[claim.stage]], else from the recipe itself.
+    """
+    claim = raw.get("claim", {})
+    tables = {row.get("name"): row for row in [*raw.get("stage", []), *claim.pop("stage", [])]}
+    shared = claim.pop("set", {})
+    for arm in claim.get("arms", []):
+        names = arm.pop("stages", None)
+        if names is None:
+            continue
+        for name in names:
+            if name not in tables:
+                raise UnknownName.among(f"stage of arm '{arm.get('name')}' in {where}:", name, map(str, tables))
+        arm["stage"] = [deepcopy(tables[name]) for name in names]
+        for key, value in (shared | arm.pop("set", {})).items():
+            if key.split(".")[0] in names:
+                _set(arm, f"stage.{key}", value, where)
 
 
 def digest(*facts: Any) -> str:

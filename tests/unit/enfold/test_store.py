@@ -236,7 +236,7 @@ def test_the_item_that_moved_is_named(home, pictures):
     entry["preprocess"]["fit"] = "squash"
     edit(second.path, entries={"image": entry})
     pixels = np.zeros((16, 48, 3), np.uint8)
-    pixels[:, :24] = 255
+    pixels[:, :16] = 255
     Image.fromarray(pixels).save(pictures / "wide.png")
     found = diff_bundles("tiny@1", "tiny@2", data=pictures)
     [difference] = found["differences"]
