@@ -14,9 +14,8 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from enfold.tasks import softmax
-from enfold.tasks.classify import calibration_error, relative_mahalanobis
+from enfold.tasks.classify import relative_mahalanobis
 from training.blocks.projection_head import projection_layer
-from training.evaluation import Subject
 
 _SHRINKAGE = 0.1  # of the covariances towards a sphere: few items per class leave them near singular
 
@@ -35,31 +34,6 @@ class Head(nn.Module):
     def forward(self, embedding: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.neck(embedding))
         return logits
-
-
-def finish(head: Head, subject: Subject, classes: np.ndarray, folder: Path) -> dict[str, float]:
-    """Calibrate a head on validation, measure it on test, and write it with its statistics into `folder`.
-
-    subject   has the encoder under the head
-    classes   int64 [C], the label number of each column of the logits: a small training split may lack a class
-    """
-    seen = np.isin(subject.labels("val"), classes)
-    temperature = fit_temperature(
-        logits_of(head, subject.features("val")[seen]), np.searchsorted(classes, subject.labels("val")[seen])
-    )
-    train = subject.features("train")
-    # Classes as the head sees them: a label that was hidden from it stays hidden here.
-    statistics = ood_statistics(train, logits_of(head, train).argmax(1), subject.features("val"))
-    save_head(folder, head, tuple(subject.classes[i] for i in classes), temperature, statistics)
-    probabilities = softmax(logits_of(head, subject.features("test")) / temperature)
-    right = classes[probabilities.argmax(1)] == subject.labels("test")
-    val = classes[logits_of(head, subject.features("val")).argmax(1)] == subject.labels("val")
-    return {
-        "accuracy": float(right.mean()),
-        "val_accuracy": float(val.mean()),
-        "calibration_error": calibration_error(probabilities.max(1), right),
-        "temperature": temperature,
-    }
 
 
 def logits_of(head: Head, embeddings: np.ndarray) -> np.ndarray:

@@ -2,3 +2,38 @@
 
 It writes a head into the stage's folder, and the encoder if it changed, and returns figures.
 """
+# C classes
+
+from pathlib import Path
+
+import numpy as np
+
+from enfold.tasks import softmax
+from enfold.tasks.classify import calibration_error
+from training.evaluation import Subject
+from training.heads import Head, fit_temperature, logits_of, ood_statistics, save_head
+
+
+def finish(head: Head, subject: Subject, classes: np.ndarray, folder: Path) -> dict[str, float]:
+    """Calibrate a head on validation, measure it on test, and write it with its statistics into `folder`.
+
+    subject   has the encoder under the head
+    classes   int64 [C], the label number of each column of the logits: a small training split may lack a class
+    """
+    seen = np.isin(subject.labels("val"), classes)
+    temperature = fit_temperature(
+        logits_of(head, subject.features("val")[seen]), np.searchsorted(classes, subject.labels("val")[seen])
+    )
+    train = subject.features("train")
+    # Classes as the head sees them: a label that was hidden from it stays hidden here.
+    statistics = ood_statistics(train, logits_of(head, train).argmax(1), subject.features("val"))
+    save_head(folder, head, tuple(subject.classes[i] for i in classes), temperature, statistics)
+    probabilities = softmax(logits_of(head, subject.features("test")) / temperature)
+    right = classes[probabilities.argmax(1)] == subject.labels("test")
+    val = classes[logits_of(head, subject.features("val")).argmax(1)] == subject.labels("val")
+    return {
+        "accuracy": float(right.mean()),
+        "val_accuracy": float(val.mean()),
+        "calibration_error": calibration_error(probabilities.max(1), right),
+        "temperature": temperature,
+    }

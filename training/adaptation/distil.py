@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from enfold.modalities import Arrays
+from training.adaptation import finish
 from training.adaptation.fine_tune import plain_view
 from training.artefacts import Items, few_labels, fresh_encoder, needed_folder, save
 from training.encoders import Encoder
 from training.evaluation import Subject
-from training.heads import Head, finish, load_head
+from training.heads import Head, load_head
 from training.loop import fit
 from training.methods import Batch, Item, Losses, Method
 from training.recipe import Adapt

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from enfold.errors import WrongUse
 from enfold.modalities import Arrays
+from training.adaptation import finish
 from training.artefacts import Items, few_labels, pretrained_method, save
 from training.evaluation import Subject
-from training.heads import Head, finish
+from training.heads import Head
 from training.loop import fit
 from training.methods import Batch, Item, Losses, Method
 from training.recipe import Adapt

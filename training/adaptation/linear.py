@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from training.adaptation import finish
 from training.evaluation import Subject
 from training.evaluation.linear_probe import best_probe
-from training.heads import Head, finish
+from training.heads import Head
 from training.recipe import Adapt
 from training.run import Run
 
