@@ -1,0 +1,44 @@
+"""Every recipe through the whole chain at its smoke size, on its real data: trained, exported, embedding and answering."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import enfold
+from enfold import settings
+from tests import servers
+from training import recipe
+from training.data.sources import open_dataset
+
+
+@pytest.fixture(scope="session")
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the data sets that recipes name."""
+    home = tmp_path_factory.mktemp("recipes")
+    for name in sorted({recipe.load(slug).data.source for slug in recipe.names()}):
+        done = servers.enfold("data", "fetch", name, home=home)
+        assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.mark.parametrize("slug", recipe.names())
+def test_a_recipe_ends_in_bundles_that_embed_and_answer(
+    slug: str, fetched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = servers.enfold("run", slug, "--smoke", "--json", home=fetched)
+    assert done.returncode == 0, done.stdout + done.stderr
+    story = json.loads(done.stdout)
+    exports = [figures for figures in story.values() if isinstance(figures, dict) and "bundle" in figures]
+    assert exports
+    monkeypatch.setenv("ENFOLD_HOME", str(fetched))
+    facts = recipe.load(slug, smoke=True)
+    data, modality = open_dataset(facts.data.source, data=settings.load().data).split("test"), facts.modality_of()
+    items = [data.read(i, modality) for i in range(3)]
+    for figures in exports:
+        assert figures["fp32_cosine"] >= 0.99999
+        model = enfold.open(f"{figures['bundle']}@{figures['version']}")
+        assert model.embed(items).vectors.shape == (3, model.facts().dimensions)
+        assert model.bundle.manifest.lineage.method == next(s.method for s in facts.stage if s.verb == "pretrain")
+        for task in model.bundle.manifest.tasks:
+            assert len(model.predict(items, task)) == 3
