@@ -1,4 +1,4 @@
-"""Every recipe through the whole chain at its smoke size, on its real data: trained, exported, embedding and answering."""
+"""Every recipe through the whole chain at its smoke size, on its real data, to bundles that embed and answer."""
 
 import json
 from pathlib import Path
