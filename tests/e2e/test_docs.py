@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from enfold import ports
-from tests import servers
+from tests import bundles, servers
 
 ROOT = Path(__file__).parents[2]
 _SECONDS = 300
@@ -43,10 +43,8 @@ class Reader:
 
     def types(self, line: str) -> str:
         """Run one command to its end and return what it printed; one that stays is left running once it answers."""
-        command, stays = (
-            line.removesuffix("&").strip(),
-            line.endswith("&") or line in ("enfold app", "enfold serve emoji"),
-        )
+        command = line.removesuffix("&").strip()
+        stays = line.endswith("&") or command.startswith(("enfold app", "enfold serve"))
         if command == "enfold app":
             command += f" --port {self.explorer}"
         if command.startswith("enfold run "):
@@ -140,3 +138,12 @@ def test_serve_a_model_i_already_have(reader: Reader):
     assert found.index("password.txt") < min(
         found.index(f"{other}.txt") for other in ("printer", "canteen", "holidays")
     )
+
+
+def test_manage_bundles(reader: Reader):
+    photos(reader.folder / "photos")
+    for seed in range(3):
+        bundles.image_bundle(reader.folder / "home/bundles", "emoji", seed=seed)
+    printed = {line: reader.types(line) for line in commands("docs/how_to/manage_bundles.md")}
+    assert "overlap" in printed["enfold bundle diff emoji@2 emoji@3 --data photos"]
+    assert "enfold bundle gc --dry-run" in printed
