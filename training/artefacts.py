@@ -1,6 +1,8 @@
 """What stages hand to each other: items, encoders, the state of a pretraining."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from enfold.errors import WrongUse
+from enfold.modalities import Arrays
 from training import methods, recipe
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, digest
+from training.data.sources import open_dataset
 from training.encoders import Encoder, build, load_encoder, load_pretrained, save_encoder
 from training.methods import Item, Method
-from training.recipe import Adapt, Pretrain, Stage
+from training.recipe import Adapt, Pretrain, Select, Stage
 from training.run import Run
 
 
@@ -38,6 +42,55 @@ def few_labels(data: Dataset, share: float | None, seed: int) -> Dataset:
     counts = {label: max(1, round(share * int((labels == label).sum()))) for label in np.unique(labels)}
     chosen = [order[labels[order] == label][:count] for label, count in counts.items()]
     return data.subset(np.sort(np.concatenate(chosen)))
+
+
+def pool_of(stage: Select, run: Run) -> Dataset:
+    """The training splits of a stage's pools as one data set without labels; ids and payload say where from."""
+    records = []
+    for name in stage.pool:
+        found = open_dataset(name, data=run.settings.data)
+        if found.modality != run.recipe.modality:
+            raise WrongUse(
+                f"stage '{stage.name}': pool '{name}' holds {found.modality} items, not {run.recipe.modality}"
+            )
+        records += [
+            replace(record, id=f"{name}/{record.id}", label=None, payload={"source": name})
+            for record in found.split("train").records
+        ]
+    joined = replace(run.dataset, records=tuple(records))
+    return replace(joined, fingerprint=digest(record.id for record in records))
+
+
+def write_selected(stage: Select, run: Run, chosen: Dataset) -> None:
+    (run.folder(stage.name) / "selected.json").write_text(json.dumps([record.id for record in chosen.records]))
+
+
+def taken_before(stage: Stage, run: Run) -> int | None:
+    """How many items the last needed select stage took."""
+    counts = [len(_selected(folder)) for folder in _needed(stage, run) if (folder / "selected.json").exists()]
+    return counts[-1] if counts else None
+
+
+def training_items(stage: Stage, run: Run) -> Dataset:
+    """The training split, and what the last needed select stage added to it."""
+    own = run.dataset.split("train")
+    selects = [one for one in run.recipe.stage if isinstance(one, Select) and one.name in stage.needs]
+    if not selects:
+        return own
+    chosen = set(_selected(run.folder(selects[-1].name)))
+    added = [record for record in pool_of(selects[-1], run).records if record.id in chosen]
+    return replace(own, records=own.records + tuple(added))
+
+
+def prepared(run: Run, data: Dataset) -> Arrays:
+    """Encoder inputs of items, as serving would make them."""
+    modality = run.modality
+    return modality.collate([modality.prepare(data.read(i, modality))[0] for i in range(len(data))])
+
+
+def _selected(folder: Path) -> list[str]:
+    found: list[str] = json.loads((folder / "selected.json").read_bytes())
+    return found
 
 
 def fresh_encoder(run: Run, facts: recipe.Encoder | None = None) -> Encoder:

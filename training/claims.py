@@ -113,12 +113,17 @@ def verdict(claim: Claim, runs: dict[str, dict[int, dict[str, Any]]]) -> dict[st
 
 def judged(check: Check, seeds: Sequence[int], runs: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any]:
     """One check: the mean over seeds with its interval, held against the threshold."""
-    pairs = [(runs[check.arm][seed]["value"], runs[check.baseline][seed]["value"]) for seed in seeds]
+    pairs = [(_value(check.arm, seed, runs), _value(check.baseline, seed, runs)) for seed in seeds]
     gains = [a / max(b, 1e-12) if check.relation == "ratio" else a - b for a, b in pairs]
     low, high = interval(gains)
     word = "holds" if low >= check.threshold else "fails" if high < check.threshold else "undecided"
     found = {"verdict": word, "value": round(float(np.mean(gains)), 4), "interval": [round(low, 4), round(high, 4)]}
     return check.model_dump() | found
+
+
+def _value(arm: str | float, seed: int, runs: dict[str, dict[int, dict[str, Any]]]) -> float:
+    """The figure of an arm's run, or a number that stands for one."""
+    return float(runs[arm][seed]["value"]) if isinstance(arm, str) else arm
 
 
 def interval(gaps: list[float]) -> tuple[float, float]:

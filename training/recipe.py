@@ -59,6 +59,16 @@ class Pretrain(_Stage):
     train: dict[str, Any] = {}  # of the loop
 
 
+class Select(_Stage):
+    """Choose items of a pool that later pretraining adds to the training split. Writes their ids."""
+
+    verb: Literal["select"]
+    selection: Annotated[str, AfterValidator(partial(_listed, "selection", "selection"))]
+    pool: tuple[str, ...] = Field(min_length=1)  # data sets, of which the training splits are taken
+    config: dict[str, Any] = {}
+    budget: int | None = Field(None, ge=1)  # items at most; else as many as a needed select stage took
+
+
 class Adapt(_Stage):
     """Fit the needed encoder, or a fresh one, to labels. Writes a head, and the encoder if it changed."""
 
@@ -90,7 +100,7 @@ class Export(_Stage):
     bundle: str
 
 
-Stage = Annotated[Pretrain | Adapt | Evaluate | Export, Field(discriminator="verb")]
+Stage = Annotated[Pretrain | Select | Adapt | Evaluate | Export, Field(discriminator="verb")]
 
 
 class Arm(_Table):
@@ -103,10 +113,10 @@ class Arm(_Table):
 
 
 class Check(_Table):
-    """`arm` beats `baseline` by the threshold, seed by seed: in units of the metric, or as a ratio."""
+    """`arm` beats `baseline`, another arm or a number, by the threshold, seed by seed: by difference or as a ratio."""
 
     arm: str
-    baseline: str
+    baseline: str | float
     relation: Literal["difference", "ratio"] = "difference"
     threshold: float
 
@@ -145,7 +155,7 @@ class Recipe(_Table):
     def modality_of(self) -> modalities.Modality[Any]:
         """The modality with this recipe's preprocessing."""
         kind = modalities.get(self.modality)
-        return kind(_validated(kind.Preprocess, self.preprocess, f"recipe {self.slug}: preprocess"))
+        return kind(validated(kind.Preprocess, self.preprocess, f"recipe {self.slug}: preprocess"))
 
 
 def names() -> list[str]:
@@ -175,7 +185,7 @@ def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Rec
         if not equals:
             raise WrongUse(f"--set {override}: write it as key=value")
         _set(raw, key, _value(text), path.name)
-    recipe: Recipe = _validated(Recipe, raw, path.name)
+    recipe: Recipe = validated(Recipe, raw, path.name)
     recipe.modality_of()
     return recipe
 
@@ -235,7 +245,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def _validated(model: type[Any], raw: dict[str, Any], where: str) -> Any:
+def validated(model: type[Any], raw: dict[str, Any], where: str) -> Any:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -262,8 +272,9 @@ def _fields_at(model: type[BaseModel], steps: Sequence[Any]) -> list[str]:
 
 
 def _tables_in(table: type[BaseModel], step: Any) -> list[type[BaseModel]]:
-    if step in ("pretrain", "adapt", "evaluate", "export"):
-        return [cls for cls in (Pretrain, Adapt, Evaluate, Export) if cls.__name__.lower() == step]
+    verbs = {cls.__name__.lower(): cls for cls in (Pretrain, Select, Adapt, Evaluate, Export)}
+    if step in verbs:
+        return [verbs[step]]
     known: dict[Any, type[BaseModel]] = {
         "data": Data,
         "encoder": Encoder,

@@ -4,14 +4,26 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import torch
 
 from training import methods
-from training.artefacts import Items, fresh_encoder, needed_encoder, save
+from training.artefacts import (
+    Items,
+    fresh_encoder,
+    needed_encoder,
+    pool_of,
+    prepared,
+    save,
+    taken_before,
+    training_items,
+    write_selected,
+)
+from training.data.dataset import Dataset
 from training.evaluation import Subject
 from training.loop import fit
-from training.probes import LiveProbe
-from training.recipe import Adapt, Evaluate, Export, Pretrain
+from training.probes import LiveProbe, features
+from training.recipe import Adapt, Evaluate, Export, Pretrain, Select, validated
 from training.run import Run
 from training.schedule import train_config
 
@@ -23,11 +35,32 @@ def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
     torch.manual_seed(run.seed)
     encoder = fresh_encoder(run, stage.encoder)
     method = methods.get(stage.method).build(encoder, stage.config, run.modality.preprocess)
-    items, probe = Items(run, run.dataset.split("train")), live_probe(run)
+    items, probe = Items(run, training_items(stage, run)), live_probe(run)
     settings, folder = train_config(stage.train), run.folder(stage.name)
     figures = fit(method, items, settings, folder, seed=run.seed, probe=probe, threads=run.threads)
     save(method.encoder, run, stage)
     return figures
+
+
+def select(stage: Select, run: Run) -> dict[str, Any]:
+    selection = import_module(f"training.selection.{stage.selection}")
+    config = validated(selection.Config, stage.config, f"selection '{stage.selection}'")
+    encoder, pool = needed_encoder(stage, run), pool_of(stage, run)
+    target = features(encoder, prepared(run, run.dataset.split("train")))
+    rng = np.random.default_rng(run.seed)
+    budget = stage.budget or taken_before(stage, run)
+    found = selection.select(config, target, features(encoder, prepared(run, pool)), budget=budget, rng=rng)
+    chosen = pool.subset(found.chosen)
+    write_selected(stage, run, chosen)
+    shares = {name: _share(chosen, name) for name in stage.pool}
+    gains = {f"gain_{name}": share / _share(pool, name) for name, share in shares.items()}
+    figures = {"selected": len(chosen), "of": len(pool), "rounds": found.rounds, "trace": list(found.trace)}
+    return figures | {f"share_{name}": share for name, share in shares.items()} | gains
+
+
+def _share(data: Dataset, source: str) -> float:
+    """Of items that come from a pool's source."""
+    return sum(record.payload["source"] == source for record in data.records) / max(1, len(data))
 
 
 def adapt(stage: Adapt, run: Run) -> dict[str, Any]:
@@ -60,6 +93,7 @@ def export(stage: Export, run: Run) -> dict[str, Any]:
 
 VERBS: dict[str, Callable[[Any, Run], dict[str, Any]]] = {
     "pretrain": pretrain,
+    "select": select,
     "adapt": adapt,
     "evaluate": evaluate,
     "export": export,

@@ -22,6 +22,7 @@ class SimCLRv2Config(BaseModel, frozen=True, extra="forbid"):
     temperature: float = Field(0.1, gt=0)
     projection: int = Field(128, ge=1)  # width of what is compared
     crop_scale: tuple[float, float] = (0.08, 1.0)
+    flip: bool = True  # not where mirror images are other things, as letters are
     color_strength: float = Field(1.0, ge=0)
     jitter_probability: float = 0.8
     gray_probability: float = 0.2
@@ -48,7 +49,7 @@ class SimCLRv2(Method):
     def _view(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         config, strength = self.config, self.config.color_strength
         view = views.random_resized_crop(image, rng, size=self.preprocess.size, scale=config.crop_scale)
-        view = views.random_flip(view, rng)
+        view = views.random_flip(view, rng) if config.flip else view
         view = views.color_jitter(
             view,
             rng,
