@@ -25,7 +25,7 @@ from enfold.modalities import Modality
 from enfold.settings import Settings
 from training.data.dataset import Dataset
 from training.data.sources import open_dataset
-from training.recipe import Recipe, Stage, digest
+from training.recipe import Recipe, Select, Stage, digest
 
 Report = Callable[[str, dict[str, Any]], None]  # (stage name, its record) as each stage ends
 
@@ -86,6 +86,9 @@ class Run:
     def _fingerprint(self, stage: Stage, before: dict[str, str]) -> str:
         shared = {"data": self.dataset.fingerprint, "preprocess": self.recipe.preprocess, "seed": self.seed}
         needed = {name: before[name] for name in stage.needs}
+        if isinstance(stage, Select):
+            pools = [open_dataset(name, data=self.settings.data).fingerprint for name in stage.pool]
+            needed |= dict(zip(stage.pool, pools, strict=True))
         plain = [facts.model_dump(mode="json", exclude_defaults=True) for facts in (stage, self.recipe.encoder)]
         return digest(*plain, shared, needed)
 
