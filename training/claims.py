@@ -39,8 +39,9 @@ def reproduce(
     recipe = load(slug, smoke=smoke, overrides=set or ())
     if recipe.claim is None:
         raise WrongUse(f"recipe '{slug}' states no claim")
+    begun = circumstances()  # of what runs now: the checkout may have moved on when the last arm ends
     runs = run_arms(recipe, recipe.claim, settings.load())
-    result = {"slug": slug, **verdict(recipe.claim, runs), **circumstances()}
+    result = {"slug": slug, **verdict(recipe.claim, runs), **begun}
     if not (smoke or set):  # a claim at another size is another claim
         catalogue.RESULTS.mkdir(parents=True, exist_ok=True)
         (catalogue.RESULTS / f"{slug}.json").write_text(json.dumps(result, indent=1) + "\n")
