@@ -61,7 +61,5 @@ def test_a_pool_of_other_items_is_refused(tmp_path: Path):
 
 
 def test_a_key_that_a_selection_does_not_know_is_named(tmp_path: Path):
-    with pytest.raises(
-        WrongUse, match=r"'simcore': unknown key 'centroid'. Known: centroids, drop, most, pat"
-    ):
+    with pytest.raises(WrongUse, match=r"'simcore': unknown key 'centroid'. Known: centroids, drop, most, pat"):
         run_of(tmp_path, "stage.select.config.centroid=3").carry_out()
