@@ -16,7 +16,9 @@ from training.data.sources import open_dataset
 def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the data sets that recipes name."""
     home = tmp_path_factory.mktemp("recipes")
-    for name in sorted({recipe.load(slug).data.source for slug in recipe.names()}):
+    recipes = [recipe.load(slug) for slug in recipe.names()]
+    pools = {name for facts in recipes for stage in facts.stage for name in getattr(stage, "pool", ())}
+    for name in sorted({facts.data.source for facts in recipes} | pools):
         done = servers.enfold("data", "fetch", name, home=home)
         assert done.returncode == 0, done.stderr
     return home
