@@ -14,7 +14,7 @@ from enfold import listing, modalities, settings, store
 from enfold.bundle import Manifest
 from enfold.errors import BadItem, WrongUse
 from enfold.modalities import Sample
-from enfold.model import Model
+from enfold.model import Model, unit
 
 NEIGHBOURS = 10
 _FEWEST = 2 * NEIGHBOURS  # of fewer items most are neighbours of each other, whatever the encoder
@@ -120,7 +120,7 @@ def _nearest_in(
             vectors, models, zip(*(row for _, row in chunk), strict=True), strict=True
         ):
             embedding = model.encode(column, entry)["out_embedding"]
-            rows.append(embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12))
+            rows.append(unit(embedding))
     if len(read) < _FEWEST:
         raise WrongUse(
             f"{folder} holds {len(read)} distinct items that both bundles can read, in {len(files)} files: "

@@ -90,7 +90,7 @@ class Model:
         embedding = encoded["out_embedding"]
         if not self.facts(entry).normalize:
             return embedding
-        return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
+        return unit(embedding)
 
     def embed(self, items: Iterable[Any], entry: str | None = None, *, parts: bool = False) -> Embedded:
         """Vectors of raw items: one each, or with `parts` one per window of long ones."""
@@ -174,6 +174,11 @@ class Model:
             name: tasks.get(name)(tasks.get(name).Spec(**spec), self.bundle.path)
             for name, spec in self.bundle.manifest.tasks.items()
         }
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1, [N, D]; a row of nothing stays one."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

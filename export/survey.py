@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from enfold.modalities import Sample
-from enfold.model import Model
+from enfold.model import Model, unit
 from export.draft import Draft
 from export.limits import AGREEMENT, ITEMS, NEIGHBOURS, RANK, RECALL, SPREAD, TASK_POINTS, TIE
 from export.report import Check, at_least, at_most
@@ -99,7 +99,7 @@ class Survey:
         encoded = model.encode(samples)
         seen.seconds += time.perf_counter() - started
         embedding = encoded["out_embedding"]
-        seen.vectors.append(embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12))
+        seen.vectors.append(unit(embedding))
         for task in self._draft.tasks:
             logits = model.session(f"head_{task}").run({"embedding": embedding})[f"out_{task}"]
             seen.top.setdefault(task, []).append(logits.argmax(1))

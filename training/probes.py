@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from enfold.modalities import Arrays
+from enfold.model import unit
 from training.encoders import Encoder
 
 BATCH = 256
@@ -86,7 +87,3 @@ def feature_std(embeddings: np.ndarray) -> float:
     Chen and He 2021 (SimSiam), arXiv:2011.10566, watch it for collapse.
     """
     return float(unit(embeddings).std(0).mean() * np.sqrt(embeddings.shape[1]))
-
-
-def unit(embeddings: np.ndarray) -> np.ndarray:
-    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from enfold.model import unit
 from training.evaluation import Subject
 from training.probes import knn_accuracy
 
@@ -21,6 +22,5 @@ def evaluate(subject: Subject) -> dict[str, float]:
 
 def precision(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:
     """The share of each test item's ten nearest training items, by cosine, that carry its label."""
-    train, test = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (train, test))
-    nearest = np.argpartition(-(test @ train.T), 10, axis=1)[:, :10]  # [N, 10]
+    nearest = np.argpartition(-(unit(test) @ unit(train).T), 10, axis=1)[:, :10]  # [N, 10]
     return float((train_labels[nearest] == test_labels[:, None]).mean())

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from training.probes import unit
+from enfold.model import unit
 from training.selection import Selection
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
+from enfold.model import unit
 from tests.unit.training import tiny
-from training.probes import TEMPERATURE, collapsed, feature_std, features, knn_accuracy, rankme, unit
+from training.probes import TEMPERATURE, collapsed, feature_std, features, knn_accuracy, rankme
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from enfold.errors import WrongUse
-from training.probes import unit
+from enfold.model import unit
 from training.selection import simcore, uniform
 from training.selection.simcore import SimCoreConfig, centroids_of
 
