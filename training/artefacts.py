@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 from enfold.errors import WrongUse
-from enfold.modalities import Arrays
 from training import methods, recipe
 from training.data.dataset import Dataset, digest
 from training.data.sources import open_dataset
@@ -80,12 +79,6 @@ def training_items(stage: Stage, run: Run) -> Dataset:
     chosen = set(_selected(run.folder(selects[-1].name)))
     added = [record for record in pool_of(selects[-1], run).records if record.id in chosen]
     return replace(own, records=own.records + tuple(added))
-
-
-def prepared(run: Run, data: Dataset) -> Arrays:
-    """Encoder inputs of items, as serving would make them."""
-    modality = run.modality
-    return modality.collate([modality.prepare(data.read(i, modality))[0] for i in range(len(data))])
 
 
 def _selected(folder: Path) -> list[str]:

@@ -72,9 +72,7 @@ def run_arm(recipe: Recipe, arm: Arm, seed: int, settings: Settings) -> dict[str
     os.environ["OMP_NUM_THREADS"] = "1"
     from training.run import Run
 
-    assert recipe.claim is not None
-    data = recipe.claim.data or recipe.data
-    alone = recipe.model_copy(update={"stage": arm.stage, "seed": seed, "data": data, "claim": None})
+    alone = recipe.model_copy(update={"stage": arm.stage, "seed": seed, "claim": None})
     run = Run(alone, settings.model_copy(update={"threads": 1}))
     stages = run.carry_out()["stages"]
     stage, _, figure = arm.metric.partition(".")

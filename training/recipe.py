@@ -129,7 +129,6 @@ class Claim(_Table):
     check: tuple[Check, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=3)
     arms: tuple[Arm, ...] = Field(min_length=2)
-    data: Data | None = None  # where it differs from the recipe's
 
 
 class Recipe(_Table):

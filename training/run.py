@@ -59,12 +59,13 @@ class Run:
         """Every stage in order; returns the story, which run.json holds too."""
         from training.stages import VERBS
 
-        self.path.mkdir(parents=True, exist_ok=True)
-        _write(self.path / "recipe.json", self.resolved)
-        prints: dict[str, str] = {}
-        story = self._story()
+        prints: dict[str, str] = {}  # of every stage before the first begins: what is missing is told at once
         for stage in self.recipe.stage:
             prints[stage.name] = self._fingerprint(stage, prints)
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write(self.path / "recipe.json", self.resolved)
+        story = self._story()
+        for stage in self.recipe.stage:
             done = self.folder(stage.name) / "done.json"
             record = json.loads(done.read_bytes()) if done.exists() else {}
             if record.get("fingerprint") != prints[stage.name]:

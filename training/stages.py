@@ -13,7 +13,6 @@ from training.artefacts import (
     fresh_encoder,
     needed_encoder,
     pool_of,
-    prepared,
     save,
     taken_before,
     training_items,
@@ -46,10 +45,10 @@ def select(stage: Select, run: Run) -> dict[str, Any]:
     selection = import_module(f"training.selection.{stage.selection}")
     config = validated(selection.Config, stage.config, f"selection '{stage.selection}'")
     encoder, pool = needed_encoder(stage, run), pool_of(stage, run)
-    target = features(encoder, prepared(run, run.dataset.split("train")))
+    target = features(encoder, run.dataset.split("train").inputs(run.modality))
     rng = np.random.default_rng(run.seed)
     budget = stage.budget or taken_before(stage, run)
-    found = selection.select(config, target, features(encoder, prepared(run, pool)), budget=budget, rng=rng)
+    found = selection.select(config, target, features(encoder, pool.inputs(run.modality)), budget=budget, rng=rng)
     chosen = pool.subset(found.chosen)
     write_selected(stage, run, chosen)
     shares = {name: _share(chosen, name) for name in stage.pool}

@@ -15,7 +15,7 @@ import numpy as np
 
 from enfold.errors import BadItem, UnknownName
 from enfold.listing import SPLITS
-from enfold.modalities import Modality
+from enfold.modalities import Arrays, Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,11 @@ class Dataset:
             return self.records[i].read(modality)
         except BadItem as error:
             raise type(error)(f"{self.records[i].id}: {error}") from None
+
+    def inputs(self, modality: Modality[Any], limit: int | None = None) -> Arrays:
+        """Encoder inputs of the first `limit` items or all, as serving makes them."""
+        count = len(self) if limit is None else min(limit, len(self))
+        return modality.collate([modality.prepare(self.read(i, modality))[0] for i in range(count)])
 
     def split(self, name: str) -> "Dataset":
         """The items of "train", "val" or "test"; there may be none."""

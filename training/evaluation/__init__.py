@@ -48,9 +48,7 @@ class Subject:
 
     def prepared(self, split: str, limit: int | None = None) -> Arrays:
         """Encoder inputs of a split, as serving would make them."""
-        data, modality = self.data(split), self.run.modality
-        count = len(data) if limit is None else min(limit, len(data))
-        return modality.collate([modality.prepare(data.read(i, modality))[0] for i in range(count)])
+        return self.data(split).inputs(self.run.modality, limit)
 
     def features(self, split: str) -> np.ndarray:
         """Embeddings of a split [N, D]."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from enfold import settings
-from enfold.errors import WrongUse
+from enfold.errors import UnknownName, WrongUse
 from tests.unit.training.test_stages import pictures
 from training import recipe
 from training.artefacts import Items, training_items
@@ -58,6 +58,13 @@ def test_a_pool_of_other_items_is_refused(tmp_path: Path):
     run = run_of(tmp_path, f"stage.select.pool=['{tmp_path / 'notes'}']")
     with pytest.raises(WrongUse, match=r"stage 'select': pool '.*notes' holds text items, not image"):
         run.carry_out()
+
+
+def test_a_pool_that_is_not_there_is_told_before_anything_is_done(tmp_path: Path):
+    run = run_of(tmp_path, "stage.select.pool=['nowhere']")
+    with pytest.raises(UnknownName, match=r"unknown data set 'nowhere'"):
+        run.carry_out()
+    assert not run.path.exists()
 
 
 def test_a_key_that_a_selection_does_not_know_is_named(tmp_path: Path):
