@@ -245,6 +245,7 @@ def _value(text: str) -> Any:
 
 
 def validated(model: type[Any], raw: dict[str, Any], where: str) -> Any:
+    """`raw` as `model`. Raises WrongUse: an unknown key fails and lists the known ones."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -258,7 +259,7 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key '{place}'. Known: {', '.join(sorted(_fields_at(model, problem['loc'][:-1])))}."
     if problem["type"] == "missing":
         return f"'{place}' is missing"
-    return f"'{place}' is {problem['input']!r}: {problem['msg']}"
+    return f"'{place}' is {problem['input']!r}: {problem['msg']}" if place else str(problem["msg"])
 
 
 def _fields_at(model: type[BaseModel], steps: Sequence[Any]) -> list[str]:

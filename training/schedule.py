@@ -3,9 +3,9 @@
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from enfold.errors import WrongUse
+from training.recipe import validated
 
 
 class TrainConfig(BaseModel, frozen=True, extra="forbid"):
@@ -27,12 +27,9 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def train_config(raw: dict[str, Any]) -> TrainConfig:
-    try:
-        return TrainConfig.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(TrainConfig.model_fields)
-        raise WrongUse(f"train.{'.'.join(map(str, first['loc']))}: {first['msg']}. Keys: {known}") from None
+    """From a recipe's `train` table. Raises WrongUse naming the key."""
+    config: TrainConfig = validated(TrainConfig, raw, "train")
+    return config
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

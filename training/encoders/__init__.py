@@ -14,12 +14,13 @@ from pkgutil import iter_modules
 from typing import Any, ClassVar
 
 import timm
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
 from enfold.errors import UnknownName, WrongUse
+from training.recipe import validated
 
 Inputs = dict[str, Tensor]
 
@@ -56,12 +57,7 @@ def build(name: str, config: dict[str, Any], size: int) -> Encoder:
         raise UnknownName.among("encoder", name, names())
     module = import_module(f"{__name__}.{name}")
     kind = module.ENCODER  # takes (config, size)
-    try:
-        encoder: Encoder = kind(kind.Config.model_validate(config), size)
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(kind.Config.model_fields)
-        raise WrongUse(f"encoder '{name}': {'.'.join(map(str, first['loc']))}: {first['msg']}. Keys: {known}") from None
+    encoder: Encoder = kind(validated(kind.Config, config, f"encoder '{name}'"), size)
     return encoder
 
 

@@ -11,12 +11,13 @@ from pkgutil import iter_modules
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from torch import Tensor, nn
 
-from enfold.errors import UnknownName, WrongUse
+from enfold.errors import UnknownName
 from enfold.modalities import Arrays
 from training.encoders import Encoder
+from training.recipe import validated
 
 Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]  # "loss" is minimised, the rest is logged
@@ -43,13 +44,7 @@ class Method(nn.Module):
     @classmethod
     def build(cls, encoder: Encoder, config: dict[str, Any], preprocess: Any) -> Self:
         """The method around `encoder`, from a recipe's table. Raises WrongUse naming the key."""
-        try:
-            return cls(encoder, cls.Config.model_validate(config), preprocess)
-        except ValidationError as error:
-            first = error.errors()[0]
-            known = ", ".join(cls.Config.model_fields)
-            key = ".".join(map(str, first["loc"])) or "config"
-            raise WrongUse(f"method {cls.__name__}: {key}: {first['msg']}. Keys: {known}") from None
+        return cls(encoder, validated(cls.Config, config, f"method {cls.__name__}"), preprocess)
 
     @abstractmethod
     def example(self, item: Item, rng: np.random.Generator) -> Arrays:

@@ -83,5 +83,5 @@ def test_wrong_names_and_numbers_are_told():
         build("vitt", {}, 32)
     with pytest.raises(WrongUse, match=r"size 30 must be a multiple of patch 8"):
         build("vit", SMALL["vit"], 30)
-    with pytest.raises(WrongUse, match=r"encoder 'resnet': widht: .* Keys: layers, width"):
+    with pytest.raises(WrongUse, match=r"encoder 'resnet': unknown key 'widht'. Known: block, layers, stem, width"):
         build("resnet", {"widht": 3}, 32)

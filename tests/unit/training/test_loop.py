@@ -105,7 +105,7 @@ def test_too_few_items_are_refused(tmp_path: Path):
 
 
 def test_an_unknown_setting_is_named_with_the_known_ones():
-    with pytest.raises(WrongUse, match=r"train.learning_rate: .* Keys: .*lr, lr_end"):
+    with pytest.raises(WrongUse, match=r"train: unknown key 'learning_rate'. Known: .*lr, lr_end"):
         train_config({"steps": 1, "learning_rate": 1.0})
 
 
