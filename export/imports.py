@@ -30,7 +30,7 @@ class TextEncoder(Encoder):
     """A transformer of Hugging Face's with a pooling on top."""
 
     def __init__(self, net: Any, pooling: str):
-        torch.nn.Module.__init__(self)
+        super().__init__()
         self.net, self.dim, self.pooling = net, int(net.config.hidden_size), pooling
 
     def forward(self, inputs: Inputs) -> Encoded:

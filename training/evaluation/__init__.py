@@ -25,6 +25,7 @@ class Subject:
 
     def __init__(self, encoder: Encoder | None, run: "Run"):
         self.encoder, self.run = encoder, run
+        self._data: dict[str, Dataset] = {}
         self._features: dict[str, np.ndarray] = {}
 
     @property
@@ -38,9 +39,11 @@ class Subject:
         return len(found[0]) > 1 and all(len(labels) and labels[0] >= 0 for labels in found)
 
     def data(self, split: str) -> Dataset:
-        found = self.run.dataset.split(split)
-        labelled = np.flatnonzero(found.labels() >= 0)
-        return found.subset(labelled) if len(labelled) else found
+        if split not in self._data:
+            found = self.run.dataset.split(split)
+            labelled = np.flatnonzero(found.labels() >= 0)
+            self._data[split] = found.subset(labelled) if len(labelled) else found
+        return self._data[split]
 
     def labels(self, split: str) -> np.ndarray:
         """int64 [N], -1 only where no item of the split has one"""
