@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from enfold.errors import WrongUse
 from training import methods, recipe
@@ -25,12 +26,14 @@ class Items(Sequence[Item]):
 
     def __init__(self, run: Run, data: Dataset):
         self._data, self._modality, self._labels = data, run.modality, data.labels()
+        self._sides = run.sides
 
     def __len__(self) -> int:
         return len(self._data)
 
     def __getitem__(self, index: Any) -> Any:
-        return Item(self._data.read(index, self._modality), int(self._labels[index]), index)
+        sides = {name: self._data.side(index, name, reader) for name, reader in self._sides.items()}
+        return Item(self._data.read(index, self._modality), int(self._labels[index]), index, sides)
 
 
 def few_labels(data: Dataset, share: float | None, seed: int) -> Dataset:
@@ -72,7 +75,7 @@ def taken_before(stage: Stage, run: Run) -> int | None:
 
 def training_items(stage: Stage, run: Run) -> Dataset:
     """The training split, and what the last needed select stage added to it."""
-    own = run.dataset.split("train")
+    own = run.data(stage).split("train")
     selects = [one for one in run.recipe.stage if isinstance(one, Select) and one.name in stage.needs]
     if not selects:
         return own
@@ -111,6 +114,19 @@ def needed_folder(stage: Stage, run: Run, file: str) -> Path:
             f"stage '{stage.name}' needs a stage that makes {file}; it needs {', '.join(stage.needs) or 'none'}"
         )
     return made[-1]
+
+
+def needed_state(stage: Pretrain, run: Run) -> dict[str, Tensor] | None:
+    """The whole state of the last needed pretraining; None where there is none, and training begins afresh."""
+    made = [one for one in run.recipe.stage if isinstance(one, Pretrain) and one.name in stage.needs]
+    if not made:
+        return None
+    if made[-1].method != stage.method:
+        raise WrongUse(
+            f"stage '{stage.name}' trains with method '{stage.method}' and needs '{made[-1].name}', which trained with "
+            f"'{made[-1].method}': a training goes on from one with the same method"
+        )
+    return load_file(run.folder(made[-1].name) / "method.safetensors")
 
 
 def pretrained_method(stage: Adapt, run: Run) -> Method:

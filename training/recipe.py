@@ -38,6 +38,19 @@ class Data(_Table):
     train_items: int | None = Field(None, ge=1)  # at most so many of the training split
 
 
+class Side(_Table):
+    """A column beside the item that methods see too: a text (captions), or files of a modality (label maps)."""
+
+    modality: str
+    preprocess: dict[str, Any] = {}
+
+
+class Tokenizer(_Table):
+    """Trained on the texts of the training split, items and sides alike."""
+
+    vocabulary: int = Field(ge=300)  # byte-level: 256 of them are the bytes
+
+
 class Encoder(_Table):
     name: Annotated[str, AfterValidator(partial(_listed, "encoder", "encoders"))]
     config: dict[str, Any] = {}
@@ -47,10 +60,14 @@ class Encoder(_Table):
 class _Stage(_Table):
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     needs: tuple[str, ...] = ()
+    data: Data | None = None  # where it is not the recipe's
 
 
 class Pretrain(_Stage):
-    """Train an encoder with a method. Writes the encoder and the whole method state."""
+    """Train an encoder with a method, from fresh weights or from the whole state of a needed pretraining.
+
+    Writes the encoder, the whole method state, and the head that answers a task where the method has one.
+    """
 
     verb: Literal["pretrain"]
     method: Annotated[str, AfterValidator(partial(_listed, "method", "methods"))]
@@ -98,6 +115,7 @@ class Export(_Stage):
 
     verb: Literal["export"]
     bundle: str
+    sizes: dict[str, tuple[str, ...]] = {}  # size -> the needed stages that made it; else what the encoder itself has
 
 
 Stage = Annotated[Pretrain | Select | Adapt | Evaluate | Export, Field(discriminator="verb")]
@@ -137,6 +155,8 @@ class Recipe(_Table):
     seed: int = 0
     data: Data
     preprocess: dict[str, Any]
+    sides: dict[str, Side] = {}
+    tokenizer: Tokenizer | None = None
     encoder: Encoder
     stage: tuple[Stage, ...] = Field(min_length=1)
     claim: Claim | None = None
@@ -151,10 +171,18 @@ class Recipe(_Table):
                 seen.add(stage.name)
         return self
 
-    def modality_of(self) -> modalities.Modality[Any]:
-        """The modality with this recipe's preprocessing."""
-        kind = modalities.get(self.modality)
-        return kind(validated(kind.Preprocess, self.preprocess, f"recipe {self.slug}: preprocess"))
+    def modality_of(self, folder: Path | None = None) -> modalities.Modality[Any]:
+        """The modality with this recipe's preprocessing; `folder` holds the resources that names."""
+        return self._reader(self.modality, self.preprocess, folder, "preprocess")
+
+    def sides_of(self, folder: Path | None = None) -> dict[str, modalities.Modality[Any]]:
+        """What reads each side."""
+        facts = self.sides.items()
+        return {name: self._reader(one.modality, one.preprocess, folder, f"sides.{name}") for name, one in facts}
+
+    def _reader(self, name: str, preprocess: dict[str, Any], folder: Path | None, at: str) -> modalities.Modality[Any]:
+        kind = modalities.get(name)
+        return kind(validated(kind.Preprocess, preprocess, f"recipe {self.slug}: {at}"), folder=folder)
 
 
 def names() -> list[str]:
@@ -186,6 +214,7 @@ def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Rec
         _set(raw, key, _value(text), path.name)
     recipe: Recipe = validated(Recipe, raw, path.name)
     recipe.modality_of()
+    recipe.sides_of()
     return recipe
 
 
@@ -277,6 +306,7 @@ def _tables_in(table: type[BaseModel], step: Any) -> list[type[BaseModel]]:
         return [verbs[step]]
     known: dict[Any, type[BaseModel]] = {
         "data": Data,
+        "tokenizer": Tokenizer,
         "encoder": Encoder,
         "claim": Claim,
         "check": Check,

@@ -3,6 +3,7 @@
     <run id>/
       run.json             state, stages with figures and seconds, lineage, machine
       recipe.json          the resolved recipe
+      resources/           a tokenizer, where the recipe trains one
       stages/<name>/       what each stage made: encoder, head, curves, checkpoints, figures.json
 
 The id is the digest of recipe and data, so the same command finds the same run and goes on where it stopped; a stage
@@ -15,17 +16,18 @@ import platform
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from enfold.errors import WrongUse
 from enfold.modalities import Modality
+from enfold.modalities.text import TOKENIZER
 from enfold.settings import Settings
+from training import tokenizer
 from training.data.dataset import Dataset
 from training.data.sources import open_dataset
-from training.recipe import Recipe, Select, Stage, digest
+from training.recipe import Data, Recipe, Select, Stage, digest
 
 Report = Callable[[str, dict[str, Any]], None]  # (stage name, its record) as each stage ends
 
@@ -36,21 +38,33 @@ class Run:
     def __init__(self, recipe: Recipe, settings: Settings, *, folder: Path | None = None):
         self.recipe, self.settings, self.seed = recipe, settings, recipe.seed
         self.threads = settings.threads
-        self.modality: Modality[Any] = recipe.modality_of()
+        self._opened: dict[Data, Dataset] = {}
         # Without defaults, so that a recipe keeps its runs when recipes learn a new key; a claim's runs are their own.
         self.resolved = recipe.model_dump(mode="json", exclude={"claim"}, exclude_defaults=True)
         self.id = f"{recipe.slug}-{digest(self.resolved, self.dataset.fingerprint)[:8]}"
         self.path = folder or settings.runs / self.id
+        self.modality: Modality[Any] = recipe.modality_of(self.path)
+        self.sides: dict[str, Modality[Any]] = recipe.sides_of(self.path)
 
-    @cached_property
+    @property
     def dataset(self) -> Dataset:
-        data = open_dataset(self.recipe.data.source, data=self.settings.data)
+        return self._open(self.recipe.data)
+
+    def data(self, stage: Stage) -> Dataset:
+        """What a stage works on: its own data set, or the recipe's."""
+        return self._open(stage.data or self.recipe.data)
+
+    def _open(self, facts: Data) -> Dataset:
+        if facts in self._opened:
+            return self._opened[facts]
+        data = open_dataset(facts.source, data=self.settings.data)
         if data.modality != self.recipe.modality:
             raise WrongUse(
                 f"recipe '{self.recipe.slug}' takes {self.recipe.modality} items; "
                 f"data set '{data.name}' holds {data.modality} items"
             )
-        return data.shortened(self.recipe.data.train_items)
+        self._opened[facts] = data.shortened(facts.train_items)
+        return self._opened[facts]
 
     def folder(self, stage: str) -> Path:
         return self.path / "stages" / stage
@@ -64,6 +78,8 @@ class Run:
             prints[stage.name] = self._fingerprint(stage, prints)
         self.path.mkdir(parents=True, exist_ok=True)
         _write(self.path / "recipe.json", self.resolved)
+        if self.recipe.tokenizer is not None:
+            self._train_tokenizer(self.recipe.tokenizer.vocabulary)
         story = self._story()
         for stage in self.recipe.stage:
             done = self.folder(stage.name) / "done.json"
@@ -85,13 +101,32 @@ class Run:
         return story
 
     def _fingerprint(self, stage: Stage, before: dict[str, str]) -> str:
-        shared = {"data": self.dataset.fingerprint, "preprocess": self.recipe.preprocess, "seed": self.seed}
+        data, recipe = self.data(stage), self.recipe
+        shared = {"data": data.fingerprint, "preprocess": recipe.preprocess, "seed": self.seed}
+        if recipe.sides:
+            beside = {name: data.state_of(name) for name in recipe.sides}
+            shared |= {"sides": [beside, recipe.model_dump(mode="json", include={"sides"})]}
+        if recipe.tokenizer is not None:
+            shared |= {"tokenizer": recipe.tokenizer.vocabulary}
         needed = {name: before[name] for name in stage.needs}
         if isinstance(stage, Select):
             pools = [open_dataset(name, data=self.settings.data).fingerprint for name in stage.pool]
             needed |= dict(zip(stage.pool, pools, strict=True))
         plain = [facts.model_dump(mode="json", exclude_defaults=True) for facts in (stage, self.recipe.encoder)]
         return digest(*plain, shared, needed)
+
+    def _train_tokenizer(self, vocabulary: int) -> None:
+        """On every text of the training split; both kinds of it, items and sides, share one."""
+        file = self.path / TOKENIZER
+        if file.exists():
+            return
+        data = self.dataset.split("train")
+        readers = [(name, side) for name, side in self.sides.items() if side.name == "text"]
+        texts = [data.side(i, name, side) for name, side in readers for i in range(len(data))]
+        if self.modality.name == "text":
+            texts += [data.read(i, self.modality) for i in range(len(data))]
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(tokenizer.train(texts, vocabulary))
 
     def _story(self) -> dict[str, Any]:
         return {

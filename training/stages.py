@@ -12,6 +12,7 @@ from training.artefacts import (
     Items,
     fresh_encoder,
     needed_encoder,
+    needed_state,
     pool_of,
     save,
     taken_before,
@@ -34,7 +35,9 @@ def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
     torch.manual_seed(run.seed)
     encoder = fresh_encoder(run, stage.encoder)
     method = methods.get(stage.method).build(encoder, stage.config, run.modality.preprocess)
-    items, probe = Items(run, training_items(stage, run)), live_probe(run)
+    if (state := needed_state(stage, run)) is not None:
+        method.carry(state)
+    items, probe = Items(run, training_items(stage, run)), live_probe(run, run.data(stage))
     settings, folder = train_config(stage.train), run.folder(stage.name)
     figures = fit(method, items, settings, folder, seed=run.seed, probe=probe, threads=run.threads)
     save(method.encoder, run, stage)
@@ -45,7 +48,7 @@ def select(stage: Select, run: Run) -> dict[str, Any]:
     selection = import_module(f"training.selection.{stage.selection}")
     config = validated(selection.Config, stage.config, f"selection '{stage.selection}'")
     encoder, pool = needed_encoder(stage, run), pool_of(stage, run)
-    target = features(encoder, run.dataset.split("train").inputs(run.modality))
+    target = features(encoder, run.data(stage).split("train").inputs(run.modality))
     rng = np.random.default_rng(run.seed)
     budget = stage.budget or taken_before(stage, run)
     found = selection.select(config, target, features(encoder, pool.inputs(run.modality)), budget=budget, rng=rng)
@@ -63,7 +66,7 @@ def _share(data: Dataset, source: str) -> float:
 
 
 def adapt(stage: Adapt, run: Run) -> dict[str, Any]:
-    subject = Subject(needed_encoder(stage, run), run)
+    subject = Subject(needed_encoder(stage, run), run, run.data(stage))
     if not subject.has_labels:
         return {"skipped": NO_LABELS}
     torch.manual_seed(run.seed)
@@ -72,7 +75,7 @@ def adapt(stage: Adapt, run: Run) -> dict[str, Any]:
 
 
 def evaluate(stage: Evaluate, run: Run) -> dict[str, Any]:
-    subject = Subject(needed_encoder(stage, run), run)
+    subject = Subject(needed_encoder(stage, run), run, run.data(stage))
     figures: dict[str, Any] = {}
     for name in stage.evaluations:
         evaluation = import_module(f"training.evaluation.{name}")
@@ -99,9 +102,9 @@ VERBS: dict[str, Callable[[Any, Run], dict[str, Any]]] = {
 }
 
 
-def live_probe(run: Run) -> LiveProbe:
+def live_probe(run: Run, data: Dataset) -> LiveProbe:
     """Looks at a part of train and validation while training."""
-    subject = Subject(None, run)
+    subject = Subject(None, run, data)
     train = subject.prepared("train", PROBE_ITEMS)
     if not subject.has_labels:
         return LiveProbe(train)

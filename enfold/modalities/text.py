@@ -17,11 +17,13 @@ from pydantic import BaseModel, Field
 from enfold.errors import BadItem, TooLarge, require
 from enfold.modalities import Arrays, Modality, Part, Sample, Spec
 
+TOKENIZER = "resources/tokenizer.json"  # inside a bundle, and inside a run that trained one
+
 
 class TextPreprocess(Spec):
     """From str to token ids [T], T at most `max_tokens`."""
 
-    tokenizer: str = "resources/tokenizer.json"  # inside the bundle
+    tokenizer: str = TOKENIZER
     max_tokens: int = Field(256, ge=8)  # special tokens included
     overlap_tokens: int = Field(32, ge=0)  # shared by neighbouring windows
     prefix: str = ""  # put before every text, as some encoders were trained ("query: ")

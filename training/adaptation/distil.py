@@ -70,7 +70,7 @@ def soft_cross_entropy(logits: Tensor, teacher: Tensor, *, temperature: float) -
 def adapt(stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:
     student = fresh_encoder(run, stage.encoder)
     method = Distil.build(student, stage.config, run.modality.preprocess)
-    method.head = Head(student.dim, len(run.dataset.classes))
+    method.head = Head(student.dim, len(subject.classes))
     pool = subject.data("train")
     labelled = few_labels(pool, stage.labels, run.seed)
     ids = {record.id for record in labelled.records}
@@ -81,4 +81,6 @@ def adapt(stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:
     folder, settings = run.folder(stage.name), train_config(stage.train)
     trained = fit(method, Items(run, pool), settings, folder, seed=run.seed, probe=None, threads=run.threads)
     save(student, run, stage)
-    return trained | finish(method.head, Subject(student, run), np.arange(len(subject.classes)), folder)
+    return trained | finish(
+        method.head, Subject(student, run, subject.dataset), np.arange(len(subject.classes)), folder
+    )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from enfold.errors import BadItem, UnknownName
+from enfold.errors import BadItem, UnknownName, WrongUse
 from enfold.listing import SPLITS
 from enfold.modalities import Arrays, Modality
 
@@ -48,6 +48,7 @@ class Dataset:
     licence: str
     fingerprint: str
     classes: tuple[str, ...]  # sorted
+    folder: Path  # of the manifest, to which the files that payload names are relative
     skipped: tuple[tuple[str, str], ...] = ()  # (item, reason) of what was found but cannot be used
 
     def __len__(self) -> int:
@@ -63,6 +64,20 @@ class Dataset:
             return self.records[i].read(modality)
         except BadItem as error:
             raise type(error)(f"{self.records[i].id}: {error}") from None
+
+    def side(self, i: int, name: str, modality: Modality[Any]) -> Any:
+        """What stands beside item i in column `name`, decoded. Raises WrongUse where there is nothing."""
+        record = self.records[i]
+        if name not in record.payload:
+            raise WrongUse(f"item '{record.id}' of data set '{self.name}' has nothing in column '{name}'")
+        stated = str(record.payload[name])
+        return modality.read(stated if modality.name == "text" else self.folder / stated)
+
+    def state_of(self, side: str) -> str:
+        """Changes when anything in that column does, or in the files that it names."""
+        stated = [str(record.payload.get(side, "")) for record in self.records]
+        files = [self.folder / value for value in stated if len(value) < 255 and (self.folder / value).is_file()]
+        return digest([*stated, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)])
 
     def inputs(self, modality: Modality[Any], limit: int | None = None) -> Arrays:
         """Encoder inputs of the first `limit` items or all, as serving makes them."""

@@ -80,13 +80,13 @@ def _built_in(name: str, data: Path) -> Dataset:
         raise WrongUse(f"'{name}' is a model, not a data set: enfold import {name} --name {name}")
     rows, modality = _listed(data / name / "manifest.parquet")
     verdicts = [Verdict(None, row.group or row.id, row.split or "train") for row in rows]
-    return _dataset(name, modality, rows, verdicts, licence=builders.facts(name).licence)
+    return _dataset(name, modality, rows, verdicts, data / name, licence=builders.facts(name).licence)
 
 
 def _manifest(manifest: Path, data: Path) -> Dataset:
     rows, modality = _listed(manifest)
     name = manifest.resolve().parent.name if manifest.stem == "manifest" else manifest.stem
-    return _dataset(name, modality, rows, _verdicts(rows, modality, data))
+    return _dataset(name, modality, rows, _verdicts(rows, modality, data), manifest.parent)
 
 
 def _folder(folder: Path, data: Path) -> Dataset:
@@ -110,7 +110,7 @@ def _folder(folder: Path, data: Path) -> Dataset:
     others = [
         (listing.readable(path), f"a {kind} among {modality} items") for path, kind in kinds.items() if kind != modality
     ]
-    return _dataset(folder.resolve().name, modality, rows, _verdicts(rows, modality, data), others=others)
+    return _dataset(folder.resolve().name, modality, rows, _verdicts(rows, modality, data), folder, others=others)
 
 
 def _dataset(
@@ -118,6 +118,7 @@ def _dataset(
     modality: str,
     rows: list[Row],
     verdicts: list[Verdict],
+    folder: Path,
     *,
     licence: str = UNSTATED,
     others: list[tuple[str, str]] | None = None,
@@ -140,6 +141,7 @@ def _dataset(
             text for row, verdict in used for text in (row.id, row.label, verdict.group, verdict.split, row.state)
         ),
         classes=tuple(sorted({row.label for row, _ in used if row.label is not None})),
+        folder=folder,
         skipped=(*skipped, *(others or [])),
     )
 

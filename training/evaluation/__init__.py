@@ -23,14 +23,14 @@ class Subject:
     Where some items have labels, the others are left out.
     """
 
-    def __init__(self, encoder: Encoder | None, run: "Run"):
-        self.encoder, self.run = encoder, run
+    def __init__(self, encoder: Encoder | None, run: "Run", dataset: Dataset):
+        self.encoder, self.run, self.dataset = encoder, run, dataset
         self._data: dict[str, Dataset] = {}
         self._features: dict[str, np.ndarray] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.run.dataset.classes
+        return self.dataset.classes
 
     @property
     def has_labels(self) -> bool:
@@ -40,7 +40,7 @@ class Subject:
 
     def data(self, split: str) -> Dataset:
         if split not in self._data:
-            found = self.run.dataset.split(split)
+            found = self.dataset.split(split)
             labelled = np.flatnonzero(found.labels() >= 0)
             self._data[split] = found.subset(labelled) if len(labelled) else found
         return self._data[split]

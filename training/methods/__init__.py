@@ -5,7 +5,8 @@ logging and data loading are not its business.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, ClassVar, Self
@@ -14,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from enfold.errors import UnknownName
+from enfold.errors import UnknownName, WrongUse
 from enfold.modalities import Arrays
 from training.encoders import Encoder
 from training.recipe import validated
@@ -30,12 +31,14 @@ class Item:
     value: Any  # as its modality decodes it: uint8 [H, W, 3], str, …
     label: int  # -1 without one
     index: int
+    sides: Mapping[str, Any] = field(default_factory=dict)  # what the recipe names beside it, decoded
 
 
 class Method(nn.Module):
     """Owns the encoder and whatever heads the paper puts around it; only the encoder is exported."""
 
     Config: ClassVar[type[BaseModel]]
+    fresh: ClassVar[tuple[str, ...]] = ()  # beginnings of the names of what a training that goes on starts anew
 
     def __init__(self, encoder: Encoder, config: Any, preprocess: Any):
         super().__init__()
@@ -45,6 +48,14 @@ class Method(nn.Module):
     def build(cls, encoder: Encoder, config: dict[str, Any], preprocess: Any) -> Self:
         """The method around `encoder`, from a recipe's table. Raises WrongUse naming the key."""
         return cls(encoder, validated(cls.Config, config, f"method {cls.__name__}"), preprocess)
+
+    def carry(self, state: dict[str, Tensor]) -> None:
+        """Go on from the state of an earlier training; what it has beyond this method's own is left behind."""
+        wanted = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(self.fresh)}
+        for name, tensor in wanted.items():
+            if name not in state or state[name].shape != tensor.shape:
+                raise WrongUse(f"the needed training has no '{name}' of shape {list(tensor.shape)} to go on from")
+        self.load_state_dict({name: state[name] for name in wanted}, strict=False)
 
     @abstractmethod
     def example(self, item: Item, rng: np.random.Generator) -> Arrays:

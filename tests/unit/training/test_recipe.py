@@ -18,7 +18,7 @@ def test_every_recipe_resolves_in_both_sizes(slug, smoke):
         ("data.sauce=x", "unknown key 'data.sauce'. Known: source, train_items"),
         ("encoder.nam=vit", "unknown key 'encoder.nam'. Known: config, name"),
         ("preprocess.sice=3", "unknown key 'sice'"),
-        ("stage.pretrain.lr=3", "Known: config, encoder, method, name, needs, train, verb"),
+        ("stage.pretrain.lr=3", "Known: config, data, encoder, method, name, needs, train, verb"),
         ("stage.evaluate.needs=['nothing']", "needs 'nothing'"),
         ("preprocess.size=0", "'size' is 0"),
         ("seed", "write it as key=value"),

@@ -44,7 +44,7 @@ def test_a_folder_without_labels_trains_and_says_what_was_skipped(tmp_path: Path
 
 def test_items_without_a_label_are_trained_on_but_not_judged(tmp_path: Path):
     run = run_of(pictures(tmp_path / "some", ["one", "two", None]))
-    subject = Subject(None, run)
+    subject = Subject(None, run, run.dataset)
     assert subject.has_labels
     assert len(subject.labels("train")) < len(run.dataset.split("train"))
     assert subject.labels("train").min() == 0
