@@ -31,7 +31,9 @@ NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 DRAFT = ".draft-"  # how the name of a folder begins that is being filled
 _MANIFEST_BYTES = 16 * 2**20
 
-Role = Literal["encode", "head"]  # grows with the tasks: prefill, step, decode, …
+# encode: once per item; head: on the embedding; complete: from an item's inputs to a task's answer; step: further in a
+# sequence, from what a state remembers; generate: from noise and what it shall show. Grows with the tasks.
+Role = Literal["encode", "head", "complete", "step", "generate"]
 
 
 class _Facts(BaseModel):
@@ -39,10 +41,20 @@ class _Facts(BaseModel):
 
 
 class Graph(_Facts):
+    """In a bundle of several sizes a graph is listed once for each, as <name>.<size>."""
+
     role: Role
-    files: dict[str, str]  # variant -> path; a head may have fp32 alone and serves every variant
+    files: dict[str, str]  # variant -> path; others than encode may have fp32 alone and serve every variant
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    state: dict[str, str] = {}  # input -> the output that is fed back into it: a cache
+
+
+class Size(_Facts):
+    """What an entry's vectors are at one size."""
+
+    space: str
+    dimensions: int = Field(ge=1)
 
 
 class Entry(_Facts):
@@ -50,8 +62,9 @@ class Entry(_Facts):
 
     modality: str
     graph: str
-    space: str
+    space: str  # of the size that is meant when none is named
     dimensions: int = Field(ge=1)
+    sizes: dict[str, Size] = {}  # of each size of the bundle, where it has several
     pooling: str  # how tokens became the embedding, in words ("mean", "cls"); inside the graph
     normalize: bool  # vectors leave with length 1
     preprocess: dict[str, Any]
@@ -78,6 +91,7 @@ class Manifest(_Facts):
     graphs: dict[str, Graph] = Field(min_length=1)
     tasks: dict[str, dict[str, Any]] = {}
     variants: tuple[str, ...] = ("fp32",)
+    sizes: tuple[str, ...] = ()  # smallest first; the last is meant when none is named
     licence: str
     lineage: Lineage
     metrics: dict[str, float] = {}
@@ -105,8 +119,9 @@ class Bundle:
     def ref(self) -> str:
         return f"{self.manifest.name}@{self.manifest.version}"
 
-    def graph_file(self, graph: str, variant: str) -> Path:
-        files = self.manifest.graphs[graph].files
+    def graph_file(self, graph: str, variant: str, size: str | None = None) -> Path:
+        graphs = self.manifest.graphs
+        files = (graphs.get(f"{graph}.{size}") or graphs[graph]).files
         return self.path / files.get(variant, files["fp32"])
 
     def report(self) -> dict[str, Any]:

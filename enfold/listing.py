@@ -21,7 +21,8 @@ def find(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
     Links that lead nowhere are among them: whoever reads them says so.
     """
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and not path.is_dir())
+    ends = tuple(suffixes)
+    found = (path for path in folder.rglob("*") if path.name.lower().endswith(ends) and not path.is_dir())
     relative = (path.relative_to(folder) for path in found)
     return sorted(path for path in relative if not any(part.startswith(".") for part in path.parts))
 

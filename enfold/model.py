@@ -5,7 +5,7 @@
 >>> model.predict(["cat.png"])[0].label
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from enfold.bundle import Bundle, Entry, open_bundle
 from enfold.errors import BundleInvalid, UnknownName, WrongUse
 from enfold.modalities import Arrays, Modality, Part, Sample
 from enfold.runtime import Session
+from enfold.tasks import Prepared
 
 BATCH = 32
 GOLDEN_COSINE = 0.999  # a processor's own kernels move a quantised vector by a little; a wrong graph by far more
@@ -39,11 +40,22 @@ class Model:
     """A verified bundle with its graphs opened in one runtime. Safe to call from several threads."""
 
     def __init__(
-        self, bundle: Bundle, *, variant: str = "fp32", runtime: str = "onnxruntime", threads: int | None = None
+        self,
+        bundle: Bundle,
+        *,
+        variant: str = "fp32",
+        size: str | None = None,
+        runtime: str = "onnxruntime",
+        threads: int | None = None,
     ):
-        if variant not in bundle.manifest.variants:
-            raise UnknownName.among(f"variant of {bundle.ref}:", variant, bundle.manifest.variants)
+        """size   one of the bundle's; its last where none is named, None where it has but one"""
+        facts = bundle.manifest
+        if variant not in facts.variants:
+            raise UnknownName.among(f"variant of {bundle.ref}:", variant, facts.variants)
+        if size is not None and size not in facts.sizes:
+            raise UnknownName.among(f"size of {bundle.ref}:", size, facts.sizes or ["the only one, which has no name"])
         self.bundle, self.variant = bundle, variant
+        self.size = size or (facts.sizes[-1] if facts.sizes else None)
         self._runtime, self._threads = runtime, threads or settings.load().threads
         self._sessions: dict[str, Session] = {}
         self.modalities = {name: self._modality(entry) for name, entry in bundle.manifest.entries.items()}
@@ -64,7 +76,9 @@ class Model:
         return fitting[0]
 
     def facts(self, entry: str | None = None) -> Entry:
-        return self.bundle.manifest.entries[self.entry(entry)]
+        """The entry, its space and dimensions those of this size."""
+        found = self.bundle.manifest.entries[self.entry(entry)]
+        return found.model_copy(update=dict(found.sizes[self.size])) if self.size in found.sizes else found
 
     def prepare(self, item: Any, entry: str | None = None, *, parts: bool = False) -> list[Sample]:
         """Encoder inputs of one raw item. Raises BadItem or TooLarge."""
@@ -74,7 +88,7 @@ class Model:
     def encode(self, samples: Sequence[Sample], entry: str | None = None) -> Arrays:
         """Encoder outputs {"out_embedding": [N, D]}, in the order given; batches hold samples of similar cost."""
         name = self.entry(entry)
-        facts, modality = self.bundle.manifest.entries[name], self.modalities[name]
+        facts, modality = self.facts(name), self.modalities[name]
         if not samples:
             return {"out_embedding": np.zeros((0, facts.dimensions), np.float32)}
         order = sorted(range(len(samples)), key=lambda i: modality.cost(samples[i]))
@@ -104,21 +118,36 @@ class Model:
 
     def predict(self, items: Iterable[Any], task: str | None = None, options: Any = None) -> list[BaseModel]:
         """Answers of the bundle's task (its only one if unnamed), one per item."""
-        samples = [self.prepare(item)[0] for item in items]
-        return self.answer(self.encode(samples), task, options)
-
-    def answer(self, encoded: Arrays, task: str | None = None, options: Any = None) -> list[BaseModel]:
-        """Answers from encoder outputs: heads cost no second encoder pass."""
         runner = self.task(task)
-        answers: list[BaseModel] = runner.run(
-            lambda graph, inputs: self.session(graph).run(inputs), encoded, self.options(runner, options)
-        )
+        chosen = self.options(runner, options)
+        return self.answer(self.prepared(items, runner, chosen), task, chosen)
+
+    def prepared(self, items: Iterable[Any], task: tasks.Task[Any], options: BaseModel) -> Prepared:
+        """What a task is given of raw items: their samples and, if it starts from them, the encoder's outputs."""
+        samples = [self.prepare(item, parts=task.parts(options)) for item in items]
+        flat = [sample for group in samples for sample in group]
+        return Prepared(samples, self.encode(flat) if task.encodes else {})
+
+    def answer(self, prepared: Prepared, task: str | None = None, options: Any = None) -> list[BaseModel]:
+        """Answers of the bundle's task (its only one if unnamed), one per item: heads cost no second encoder pass."""
+        runner = self.task(task)
+        answers: list[BaseModel] = runner.run(self.run, prepared, self.options(runner, options))
         return answers
+
+    def stream(self, prepared: Prepared, task: str | None = None, options: Any = None) -> Iterator[BaseModel]:
+        """The answer of one item piece by piece, the whole one last. Raises WrongUse if the task gives it at once."""
+        runner = self.task(task)
+        pieces: Iterator[BaseModel] = runner.stream(self.run, prepared, self.options(runner, options))
+        return pieces
+
+    def run(self, graph: str, inputs: Arrays) -> Arrays:
+        """One pass of a graph: of this size, or of the one that `<graph>.<size>` names."""
+        return self.session(graph).run(inputs)
 
     def task(self, name: str | None = None) -> tasks.Task[Any]:
         known = self.bundle.manifest.tasks
         if not known:
-            raise WrongUse(f"{self.bundle.ref} has no task head: it embeds only")
+            raise WrongUse(f"{self.bundle.ref} has no task: it embeds only")
         chosen = name or next(iter(known))
         if chosen not in known:
             raise UnknownName.among(f"task of {self.bundle.ref}:", chosen, known)
@@ -126,6 +155,8 @@ class Model:
 
     @staticmethod
     def options(task: tasks.Task[Any], options: Any) -> BaseModel:
+        if isinstance(options, task.Options):
+            return options
         try:
             return task.Options.model_validate(options or {})
         except ValidationError as error:
@@ -138,7 +169,7 @@ class Model:
     def session(self, graph: str) -> Session:
         """The opened graph; opened on first use."""
         if graph not in self._sessions:
-            path = self.bundle.graph_file(graph, self.variant)
+            path = self.bundle.graph_file(graph, self.variant, self.size)
             self._sessions[graph] = runtimes.load(self._runtime, path, threads=self._threads)
         return self._sessions[graph]
 
@@ -148,10 +179,10 @@ class Model:
             golden = dict(file)
         worst = 1.0
         for name, entry in self.bundle.manifest.entries.items():
-            prefix = f"{name}/in/"
+            prefix, place = f"{name}/in/", "/".join(filter(None, (name, self.size, self.variant)))
             inputs = {key.removeprefix(prefix): value for key, value in golden.items() if key.startswith(prefix)}
             found = self.session(entry.graph).run(inputs)["out_embedding"]
-            worst = min(worst, float(cosine(found, golden[f"{name}/{self.variant}/out_embedding"]).min()))
+            worst = min(worst, float(cosine(found, golden[f"{place}/out_embedding"]).min()))
         if not worst >= GOLDEN_COSINE:
             raise BundleInvalid(
                 f"{self.bundle.ref} ({self.variant}) gives other vectors here than at export (cosine {worst:.4f}, "
@@ -171,7 +202,7 @@ class Model:
     @cached_property
     def _tasks(self) -> dict[str, tasks.Task[Any]]:
         return {
-            name: tasks.get(name)(tasks.get(name).Spec(**spec), self.bundle.path)
+            name: tasks.get(name)(tasks.get(name).Spec(**spec), self.bundle.path, self.size)
             for name, spec in self.bundle.manifest.tasks.items()
         }
 
@@ -187,8 +218,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)
 
 
-def open(ref: str | Path, *, variant: str = "fp32", threads: int | None = None) -> Model:
+def open(ref: str | Path, *, variant: str = "fp32", size: str | None = None, threads: int | None = None) -> Model:
     """Open a bundle by name (`emoji`, `emoji@2`, `emoji@prod`) from the store, or by the path of its folder."""
-    if isinstance(ref, Path):
-        return Model(open_bundle(ref), variant=variant, threads=threads)
-    return Model(store.open_ref(settings.load().bundles, ref), variant=variant, threads=threads)
+    bundle = open_bundle(ref) if isinstance(ref, Path) else store.open_ref(settings.load().bundles, ref)
+    return Model(bundle, variant=variant, size=size, threads=threads)

@@ -85,6 +85,7 @@ def _row(manifest: Manifest, pointers: dict[str, int]) -> dict[str, Any]:
         "spaces": {name: entry.space for name, entry in manifest.entries.items()},
         "tasks": list(manifest.tasks),
         "variants": list(manifest.variants),
+        "sizes": list(manifest.sizes),
         "method": manifest.lineage.method,
     }
 
@@ -100,7 +101,12 @@ def verify_bundle(ref: Ref) -> dict[str, Any]:
     from enfold.model import Model
 
     bundle = open_ref(settings.load().bundles, ref)
-    worst = {variant: Model(bundle, variant=variant).check() for variant in bundle.manifest.variants}
+    facts = bundle.manifest
+    pairs = [(size, variant) for size in facts.sizes or (None,) for variant in facts.variants]
+    worst = {
+        "/".join(filter(None, (size, variant))): Model(bundle, variant=variant, size=size).check()
+        for size, variant in pairs
+    }
     return {"bundle": bundle.ref, "files": len(bundle.manifest.files), "golden_cosine": worst}
 
 

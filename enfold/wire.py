@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from enfold import modalities
+from enfold.bundle import Size
 from enfold.modalities import Part
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -55,6 +56,7 @@ class Ask(Record):
 
     model: str | None = Field(None, description="bundle name, @version or @alias; the only one if left out")
     variant: str = Field("fp32", description="precision")
+    size: str | None = Field(None, description="one of the bundle's sizes; its last if left out")
     entry: str | None = Field(None, description="door of the bundle; found from the item's modality if left out")
 
 
@@ -80,6 +82,7 @@ class PredictRequest(Ask):
     items: list[Item] = Field(min_length=1)
     task: str | None = Field(None, description="the bundle's first task if left out")
     options: dict[str, Any] = {}
+    stream: bool = Field(False, description="one item's answer piece by piece, as server-sent events")
 
 
 class PredictResponse(Record):
@@ -92,6 +95,7 @@ class EntryInfo(Record):
     modality: str
     space: str
     dimensions: int
+    sizes: dict[str, Size] = Field({}, description="of each size, where the bundle has several")
     limits: dict[str, Any]
 
 
@@ -102,6 +106,7 @@ class ModelInfo(Record):
     tasks: list[str]
     labels: dict[str, list[str]]
     variants: list[str]
+    sizes: list[str] = Field([], description="smallest first; the last is meant when none is named")
     method: str | None
     run: str | None
     licence: str

@@ -1,7 +1,7 @@
 """Commands of this room: a run or a foreign model, through the gate, into a bundle of the store."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,13 +24,15 @@ def export_run(run: Annotated[str, typer.Argument(help="id of a run, or its fold
     """Put a run's encoder and head through the gate into a bundle."""
     check_name(name)
     found = FinishedRun(find_run(run))
-    return _published(lambda: found.draft(found.needs()), name)
+    return _published(lambda: found.drafts(*found.needs()), name)
 
 
-def export_stage(run_path: Path, bundle: str, needs: tuple[str, ...]) -> dict[str, Any]:
+def export_stage(
+    run_path: Path, bundle: str, needs: tuple[str, ...], sizes: Mapping[str, tuple[str, ...]] | None = None
+) -> dict[str, Any]:
     """What the export stage of a recipe does."""
     check_name(bundle)
-    return _published(lambda: FinishedRun(run_path).draft(needs), bundle)
+    return _published(lambda: FinishedRun(run_path).drafts(needs, sizes or {}), bundle)
 
 
 def import_model(
@@ -59,22 +61,23 @@ def import_model(
     store = settings.load().data
     folder = path if path.exists() else store / path
     if folder.is_dir():
-        return _published(lambda: imports.text_draft(folder, held_out("text", data, store)), name)
+        return _published(lambda: [imports.text_draft(folder, held_out("text", data, store))], name)
     if not path.is_file():
         raise WrongUse(f"there is no model {path}: name a model folder, an .onnx file, or a model that was fetched")
     page = spec or path.with_suffix(".toml")
     facts = onnx_file.read_spec(page)
     items = held_out(facts.modality, data, store)
-    return _published(lambda: onnx_file.onnx_draft(path, facts, page.parent, items), name)
+    return _published(lambda: [onnx_file.onnx_draft(path, facts, page.parent, items)], name)
 
 
-def _published(draft: Callable[[], Draft], name: str) -> dict[str, Any]:
+def _published(drafts: Callable[[], list[Draft]], name: str) -> dict[str, Any]:
     started, config = time.monotonic(), settings.load()
     torch.set_num_threads(config.threads)
     console = Console(stderr=True)
-    console.print(f"{name}: writing the graph")
-    made = draft()
-    console.print(f"{name}: through the gate, on {len(made.held_out.items):,} items of {made.held_out.name}")
+    console.print(f"{name}: writing the graphs")
+    made = drafts()
+    held_out = made[-1].held_out
+    console.print(f"{name}: through the gate, on {len(held_out.items):,} items of {held_out.name}")
     found = publish(made, name, config.bundles)
     manifest, report = found.manifest, found.report
     [entry] = manifest.entries.values()
@@ -83,6 +86,7 @@ def _published(draft: Callable[[], Draft], name: str) -> dict[str, Any]:
         "version": manifest.version,
         "path": str(found.path),
         "space": entry.space,
+        "sizes": {size: facts.space for size, facts in entry.sizes.items()},
         "variants": list(manifest.variants),
         "dropped": report.dropped,
         "fp32_cosine": report.worst("cosine to"),

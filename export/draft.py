@@ -14,6 +14,7 @@ from enfold.bundle import Entry, Lineage
 from enfold.modalities import Arrays
 from enfold.space import space_id
 from training.encoders import Encoder
+from training.heads import GraphModule
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,16 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class TaskGraph:
+    """A graph of a task that does not start from the embedding, with the module it must agree with."""
+
+    twin: GraphModule
+    model: onnx.ModelProto
+
+
+@dataclass(frozen=True)
 class Draft:
-    """One encoder with its heads. Graphs are in memory: what is on disk has been through the gate."""
+    """One encoder, at one size, with its heads. Graphs are in memory: what is on disk has been through the gate."""
 
     modality: str
     preprocess: dict[str, Any]
@@ -61,7 +70,9 @@ class Draft:
     held_out: HeldOut
     licence: str
     lineage: Lineage
+    size: str | None = None  # its name, where the bundle has several
     heads: dict[str, onnx.ModelProto] = field(default_factory=dict)  # task -> graph: embedding -> out_<task>
+    graphs: dict[str, TaskGraph] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     resources: dict[str, bytes] = field(default_factory=dict)  # path in the bundle -> content
     metrics: dict[str, float] = field(default_factory=dict)
@@ -70,6 +81,10 @@ class Draft:
     @property
     def graph(self) -> str:
         return f"encode_{self.modality}"
+
+    def sized(self, name: str) -> str:
+        """A graph or a place in golden.npz, of this size."""
+        return name if self.size is None or name.endswith(f".{self.size}") else f"{name}.{self.size}"
 
     def entry(self) -> Entry:
         return Entry(

@@ -1,7 +1,9 @@
 """From a torch encoder to an ONNX graph: every batch size and length, nothing of the machine that wrote it."""
 # B batch, T tokens of a text, N tokens, D features, C labels
 
+import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,16 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from onnx.external_data_helper import set_external_data
 from torch import Tensor, nn
 
 from enfold.modalities import Arrays
 from training.encoders import Encoder
+from training.heads import GraphModule
 
 INLINE_BYTES = 2**30  # larger weights go into a file of their own; protobuf ends at 2 GiB
+SHARED = "weights.data"  # what several graphs of a bundle hold alike
+_SMALL_BYTES = 1024  # of a tensor that is not worth sharing
 
 
 class _Named(nn.Module):
@@ -40,15 +46,14 @@ def encoder_graph(encoder: Encoder, example: Arrays) -> onnx.ModelProto:
     return _exported(_Named(encoder, tuple(example)), example, (axes,), ["out_tokens", "out_embedding"])
 
 
-def head_graph(head: nn.Module, dimensions: int, output: str) -> onnx.ModelProto:
-    """embedding [B, D] -> `output` [B, C]."""
-    example = {"embedding": np.zeros((2, dimensions), np.float32)}
-    return _exported(head, example, ({0: "batch"},), [output])
+def task_graph(graph: GraphModule) -> onnx.ModelProto:
+    """A task's module as a graph."""
+    axes = tuple(dict(graph.axes[name]) for name in graph.example)
+    return _exported(graph.module, graph.example, axes, list(graph.outputs))
 
 
 def _exported(module: nn.Module, example: Arrays, axes: tuple[Any, ...], outputs: list[str]) -> onnx.ModelProto:
     """axes   names of the free axes of each argument of `module`"""
-    assert all(len(array) >= 2 for array in example.values())
     with warnings.catch_warnings():
         # It says that an axis of the second input is the first one's too, as its name says already.
         warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
@@ -95,6 +100,37 @@ def save(model: onnx.ModelProto, path: Path) -> None:
         return
     # Saving moves the weights out of the graph it is given.
     onnx.save(copy(model), path, save_as_external_data=True, location=f"{path.stem}.data")
+
+
+def share(folder: Path) -> None:
+    """Write once what several graphs of a folder hold alike, into one file beside them."""
+    files = {path: onnx.load(path) for path in sorted(folder.glob("*.onnx"))}
+    files = {path: model for path, model in files.items() if not is_big(model)}
+    held = Counter(digest for model in files.values() for digest in {_digest(t) for t in _large(model)})
+    places: dict[bytes, tuple[int, int]] = {}
+    draft = folder / f"{SHARED}.draft"
+    with draft.open("wb") as data:
+        for path, model in files.items():
+            for tensor in _large(model):
+                if held[digest := _digest(tensor)] > 1:
+                    if digest not in places:
+                        places[digest] = (data.tell(), data.write(tensor.raw_data))
+                    set_external_data(tensor, SHARED, *places[digest])
+                    tensor.ClearField("raw_data")
+            path.write_bytes(model.SerializeToString())
+    (folder / SHARED).unlink(missing_ok=True)
+    if places:
+        draft.rename(folder / SHARED)
+    else:
+        draft.unlink()
+
+
+def _large(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    return [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= _SMALL_BYTES]
+
+
+def _digest(tensor: onnx.TensorProto) -> bytes:
+    return hashlib.sha256(tensor.raw_data).digest()
 
 
 def is_big(model: onnx.ModelProto) -> bool:

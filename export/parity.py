@@ -12,8 +12,19 @@ from enfold.errors import GateRefused, MissingExtra
 from enfold.modalities import Arrays, Sample
 from enfold.model import Model, cosine
 from export.draft import Draft, HeldOut
-from export.limits import AGREEMENT, ALONE_COSINE, BATCHES, COSINE, DIFFERENCE, MAX_ABS, NEIGHBOURS, WITNESSES
+from export.limits import (
+    AGREEMENT,
+    ALONE_COSINE,
+    ANSWERED,
+    BATCHES,
+    COSINE,
+    DIFFERENCE,
+    MAX_ABS,
+    NEIGHBOURS,
+    WITNESSES,
+)
 from export.report import Check, at_least, at_most, impossible
+from training.heads import run_by
 
 
 class GraphFails(Exception):
@@ -91,6 +102,32 @@ def alone_and_together(model: Model, seen: Witnesses) -> list[Check]:
     found, want = (np.stack(side) for side in zip(*pairs, strict=True))
     lowest = float(cosine(found, want).min())
     return [at_least(limit, f"cosine alone and in a batch of {BATCHES[-1]}", model.variant, lowest, len(pairs))]
+
+
+def overheard(model: Model, seen: Witnesses) -> list[Check]:
+    """Graphs of tasks, on whatever the task asks of them while it answers real items: as the trained modules answer."""
+    draft, apart, count = seen.draft, dict[str, float](), 0
+    trained = run_by({draft.sized(name): graph.twin for name, graph in draft.graphs.items()})
+
+    def listened(graph: str, inputs: Arrays) -> Arrays:
+        nonlocal count
+        want, found, count = trained(draft.sized(graph), inputs), model.run(graph, inputs), count + 1
+        for name, array in want.items():
+            scale = float(np.sqrt(np.mean(array.astype(np.float64) ** 2))) or 1.0
+            key = f"{name} of {graph}"
+            apart[key] = max(apart.get(key, 0.0), _furthest({name: found[name]}, {name: array}) / scale)
+        return want
+
+    for task in draft.tasks if draft.graphs else ():
+        runner = model.task(task)
+        options = model.options(runner, None)
+        try:
+            runner.run(listened, model.prepared(seen.items[:: len(seen.items) // ANSWERED], runner, options), options)
+        except MissingExtra:
+            raise
+        except Exception as error:  # a runtime raises classes of its own
+            return [impossible(f"task {task}", "fp32", count, str(error).splitlines()[0])]
+    return [at_most(MAX_ABS, f"largest difference of {key}", "fp32", value, count) for key, value in apart.items()]
 
 
 def batches(count: int, size: int) -> list[list[int]]:

@@ -1,6 +1,7 @@
 """What the gate found: one record per figure, readable by people and by `enfold bundle show`."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from enfold.modalities import Spec
@@ -59,6 +60,12 @@ class Report(Spec):
         return [check for check in self.checks if check.variant == variant and not check.passed]
 
     def worst(self, name: str, variant: str = "fp32") -> float:
-        """The lowest figure of the checks whose name begins so."""
-        figures = [c.figure for c in self.checks if c.name.startswith(name) and c.variant == variant]
+        """The lowest figure of the checks whose name holds these words."""
+        figures = [c.figure for c in self.checks if name in c.name and c.variant == variant]
         return min(figure for figure in figures if figure is not None)
+
+
+def joined(reports: Sequence[Report]) -> Report:
+    """The reports of a bundle's sizes as one: every check, and the speed of the last size."""
+    last = reports[-1]
+    return last.model_copy(update={"checks": tuple(check for report in reports for check in report.checks)})

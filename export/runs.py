@@ -1,25 +1,22 @@
 """A finished run as a draft: its encoder, its heads, and the items it was not trained on."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from enfold import settings
 from enfold.bundle import Lineage
 from enfold.errors import UnknownName, WrongUse
-from export.draft import Draft, HeldOut, Reference, encode_with
-from export.onnx import encoder_graph, head_graph
+from enfold.modalities.text import TOKENIZER
+from export.draft import Draft, HeldOut, Reference, TaskGraph, encode_with
+from export.onnx import encoder_graph, task_graph
 from export.parity import enough
 from training.data.dataset import Dataset
 from training.data.sources import open_dataset
 from training.encoders import load_encoder
 from training.heads import load_head
 from training.recipe import Export, Pretrain, Recipe, Stage
-
-STATISTICS = "resources/statistics.npz"
 
 
 def find_run(ref: str) -> Path:
@@ -47,10 +44,10 @@ class FinishedRun:
             name: self._figures(name) for name in self.stages if (self._folder(name) / "done.json").exists()
         }
 
-    def needs(self) -> tuple[str, ...]:
-        """What an export of this run takes: what its export stage names, or every finished stage."""
-        stated = [stage.needs for stage in self.recipe.stage if stage.verb == "export"]
-        return stated[-1] if stated else tuple(self.figures)
+    def needs(self) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+        """What an export of this run takes, and its sizes: as its export stage says, or every finished stage."""
+        stated = [(stage.needs, stage.sizes) for stage in self.recipe.stage if isinstance(stage, Export)]
+        return stated[-1] if stated else (tuple(self.figures), {})
 
     def encoder(self, needs: Sequence[str]) -> str:
         """The last of these stages that made an encoder."""
@@ -80,19 +77,35 @@ class FinishedRun:
             )
         return made[-1]
 
-    def draft(self, needs: Sequence[str]) -> Draft:
-        """Raises WrongUse or UnknownName if these stages make no bundle."""
+    def drafts(self, needs: Sequence[str], sizes: Mapping[str, Sequence[str]]) -> list[Draft]:
+        """One draft, or one for each size. Raises WrongUse or UnknownName if these stages make no bundle.
+
+        sizes   size -> the stages that made it; without any, the sizes that the encoder has in itself
+        """
+        if sizes:
+            return [self._draft(made, size) for size, made in sizes.items()]
+        nested = load_encoder(self._folder(self.encoder(needs))).sizes
+        return [self._draft(needs, size, nested=True) for size in nested] if nested else [self._draft(needs, None)]
+
+    def _draft(self, needs: Sequence[str], size: str | None, *, nested: bool = False) -> Draft:
         stage = self.encoder(needs)
         head_stage = self.head(needs, stage)
-        encoder, modality = load_encoder(self._folder(stage)), self.recipe.modality_of()
-        data = open_dataset(self.recipe.data.source, data=settings.load().data)
-        held_out = _held_out(data.shortened(self.recipe.data.train_items))
+        modality, encoder = self.recipe.modality_of(self.path), load_encoder(self._folder(stage))
+        saved = load_head(self._folder(head_stage), encoder) if head_stage else None
+        encoder = encoder.sized(size) if nested and size else encoder
+        facts = self.stages[stage].data or self.recipe.data
+        data = open_dataset(facts.source, data=settings.load().data)
+        held_out = _held_out(data.shortened(facts.train_items))
         enough(held_out, len(held_out.items))
-        head, task, resources = self._classify(head_stage)
         example = modality.collate([modality.prepare(modality.read(item))[0] for item in held_out.items[:3]])
+        modules = saved.head.graphs(encoder, example) if saved else {}
+        models = {name: task_graph(module) for name, module in modules.items()}
+        task = saved.head.task if saved else ""
+        heads = {name.removeprefix("head_"): models[name] for name in modules if modules[name].role == "head"}
         return Draft(
             modality=self.recipe.modality,
             preprocess=modality.preprocess.model_dump(mode="json"),
+            size=size,
             encoder=encoder_graph(encoder, example),
             weights={name: tensor.numpy() for name, tensor in encoder.state_dict().items()},
             pooling=encoder.pooling,
@@ -100,24 +113,22 @@ class FinishedRun:
             dimensions=encoder.dim,
             reference=Reference(
                 lambda item: modality.prepare(modality.read(item))[0].arrays,
-                encode_with(encoder, {"classify": head} if head else {}),
+                encode_with(encoder, {task: saved.head} if saved and heads else {}),
             ),
             held_out=held_out,
             licence=f"trained on {data.name} ({data.licence})",
             lineage=self._lineage(stage),
-            heads={"classify": head_graph(head, encoder.dim, "out_classify")} if head else {},
-            tasks={"classify": task} if head else {},
-            resources=resources,
+            heads=heads,
+            graphs={name: TaskGraph(modules[name], models[name]) for name in modules if modules[name].role != "head"},
+            tasks={task: saved.spec} if saved else {},
+            resources=(saved.resources if saved else {}) | self._tokenizer(),
             metrics=self._metrics(stage),
         )
 
-    def _classify(self, stage: str | None) -> tuple[nn.Module | None, dict[str, Any], dict[str, bytes]]:
-        """Head, task spec and resources of the classify task."""
-        if stage is None:
-            return None, {}, {}
-        head, labels, temperature = load_head(self._folder(stage))
-        spec = {"labels": labels, "head": "head_classify", "temperature": temperature, "statistics": STATISTICS}
-        return head, spec, {STATISTICS: (self._folder(stage) / "statistics.npz").read_bytes()}
+    def _tokenizer(self) -> dict[str, bytes]:
+        """What the run trained to read texts."""
+        file = self.path / TOKENIZER
+        return {TOKENIZER: file.read_bytes()} if file.exists() else {}
 
     def _lineage(self, stage: str) -> Lineage:
         before = self._ancestors(stage)

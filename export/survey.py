@@ -13,6 +13,7 @@ from rich.progress import track
 
 from enfold.modalities import Sample
 from enfold.model import Model, unit
+from enfold.tasks import Prepared
 from export.draft import Draft
 from export.limits import AGREEMENT, ITEMS, NEIGHBOURS, RANK, RECALL, SPREAD, TASK_POINTS, TIE
 from export.report import Check, at_least, at_most
@@ -62,7 +63,7 @@ class Survey:
         have, want = self.seen[variant], self.seen["fp32"]
         recall = recall_at_10(have.matrix(), want.matrix())
         checks = [at_least(RECALL, f"recall@{NEIGHBOURS} of fp32's neighbours", variant, recall, self.count)]
-        for task in self._draft.tasks:
+        for task in self._draft.heads:
             same = np.concatenate(have.top[task]) == np.concatenate(want.top[task])
             checks.append(at_least(AGREEMENT, f"agreement of {task} on the label", variant, same.mean(), self.count))
             if self._truth:
@@ -99,11 +100,12 @@ class Survey:
         encoded = model.encode(samples)
         seen.seconds += time.perf_counter() - started
         embedding = encoded["out_embedding"]
+        prepared = Prepared([[sample] for sample in samples], encoded)
         seen.vectors.append(unit(embedding))
-        for task in self._draft.tasks:
+        for task in self._draft.heads:
             logits = model.session(f"head_{task}").run({"embedding": embedding})[f"out_{task}"]
             seen.top.setdefault(task, []).append(logits.argmax(1))
-            seen.answers.setdefault(task, []).extend(model.answer(encoded, task))
+            seen.answers.setdefault(task, []).extend(model.answer(prepared, task))
 
 
 def recall_at_10(vectors: np.ndarray, exact: np.ndarray) -> float:

@@ -7,17 +7,19 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import Counter, Histogram
+from pydantic import BaseModel
 
 from enfold.errors import BadItem, Busy
 from enfold.modalities import Arrays, Part, Sample
 from enfold.model import Model
+from enfold.tasks import Prepared
 
 QUEUED_ITEMS = 512  # admitted and not yet answered, per model
 MERGED_SAMPLES = 32
@@ -53,6 +55,34 @@ class Engine:
         owners = [index for index, group in enumerate(prepared) for _ in group]
         return Encoded(outputs, owners, [sample.part for sample in samples])
 
+    async def predict(self, model: Model, entry: str, items: Sequence[Any], task: str, options: Any) -> list[BaseModel]:
+        """Answers of a task, one per `enfold.wire` item. Raises Busy when too much is waiting."""
+        queue, runner = self._queues.setdefault(model, _Queue(model)), model.task(task)
+        with queue.admitted(len(items)):
+            samples = await self._prepare(model, entry, items, runner.parts(options))
+            flat = [sample for group in samples for sample in group]
+            prepared = Prepared(samples, await queue.encode(flat, entry) if runner.encodes else {})
+            async with queue.turn if not runner.encodes else nullcontext():
+                answers = await asyncio.to_thread(model.answer, prepared, task, options)
+        ITEMS.labels(model.bundle.ref).inc(len(items))
+        return answers
+
+    async def stream(self, model: Model, entry: str, item: Any, task: str, options: Any) -> AsyncIterator[BaseModel]:
+        """The answer of one item piece by piece. Whoever stops reading stops the work."""
+        queue, runner = self._queues.setdefault(model, _Queue(model)), model.task(task)
+        with queue.admitted(1):
+            samples = await self._prepare(model, entry, [item], runner.parts(options))
+            prepared = Prepared(samples, await queue.encode(samples[0], entry) if runner.encodes else {})
+            pieces = model.stream(prepared, task, options)
+            while True:
+                async with queue.turn:  # piece by piece, so that streams take turns
+                    step = asyncio.ensure_future(asyncio.to_thread(next, pieces, None))
+                    piece = await asyncio.shield(step)
+                if piece is None:
+                    break
+                yield piece
+        ITEMS.labels(model.bundle.ref).inc()
+
     async def run(self, function: Any, *arguments: Any) -> Any:
         """Call it on a decoding thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
@@ -83,6 +113,7 @@ class _Queue:
         self._model = model
         self._waiting: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self.turn = asyncio.Lock()  # one pass of the model's graphs at a time: it uses every thread there is
         self._items = 0
         self._rate = 100.0  # samples per second, measured as it goes
 
@@ -109,7 +140,8 @@ class _Queue:
         while self._waiting:
             merged = self._merge()
             try:
-                outputs = await asyncio.to_thread(self._encode, merged)
+                async with self.turn:
+                    outputs = await asyncio.to_thread(self._encode, merged)
             except Exception as error:  # the answer of these requests, and not the end of the worker
                 for work in merged:
                     if not work.outputs.done():

@@ -16,7 +16,8 @@ class Models:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._opened: dict[tuple[str, str], Model] = {}  # (name@version, variant)
+        self._opened: dict[tuple[str, str, str | None], Model] = {}  # (name@version, variant, size)
+        self._first: list[Model] = []  # each bundle once, as it is meant when nothing more is said
         self._opening = threading.Lock()
         self._failure: Unavailable | None = Unavailable("the models are still loading: ask again in a second")
 
@@ -28,7 +29,9 @@ class Models:
         """Open and check; a failure becomes the answer to every request."""
         try:
             for ref in filter(None, map(str.strip, self._settings.models.split(","))):
-                self._open(ref, "fp32")
+                model = self._open(ref, "fp32", None)
+                if model not in self._first:
+                    self._first.append(model)
         except Exception as error:  # of a runtime, too: the server lives on and says why it is not ready
             self._failure = Unavailable(f"the server is not ready: {error}")
             raise
@@ -38,7 +41,7 @@ class Models:
         """Each bundle once."""
         if self._failure is not None:
             raise Unavailable(str(self._failure))
-        return [model for (_, variant), model in list(self._opened.items()) if variant == "fp32"]
+        return list(self._first)
 
     def select(self, ref: str | None) -> Model:
         """The model of that name, version or alias; the only one if unnamed."""
@@ -54,26 +57,30 @@ class Models:
             raise UnknownName.among("model", ref, known, "The server opens what 'enfold serve' names.")
         return known[fitting[0]]
 
-    def variant(self, model: Model, variant: str) -> Model:
-        """The model in another precision, opened and checked at its first use."""
-        key = (model.bundle.ref, variant)
+    def variant(self, model: Model, variant: str, size: str | None) -> Model:
+        """The model in another precision or size, opened and checked at its first use."""
+        key = (model.bundle.ref, variant, size or model.size)
         return self._opened.get(key) or self._open(*key)
 
     def of_space(self, space: str, modality: str) -> tuple[Model, str]:
         """A model and its entry that turn items of `modality` into vectors of `space`."""
         for model in self.all():
             for name, entry in model.bundle.manifest.entries.items():
-                if entry.space == space and entry.modality == modality:
-                    return model, name
+                if entry.modality != modality:
+                    continue
+                spaces = {model.size: entry.space} | {size: facts.space for size, facts in entry.sizes.items()}
+                for size, own in spaces.items():
+                    if own == space:
+                        return self.variant(model, model.variant, size), name
         raise SpaceMismatch(
             f"no loaded model turns {modality} items into vectors of space {space}: serve the one that filled it"
         )
 
-    def _open(self, ref: str, variant: str) -> Model:
+    def _open(self, ref: str, variant: str, size: str | None) -> Model:
         with self._opening:
-            model = enfold.open(ref, variant=variant, threads=self._settings.threads)
+            model = enfold.open(ref, variant=variant, size=size, threads=self._settings.threads)
             model.check()
-            return self._opened.setdefault((model.bundle.ref, variant), model)
+            return self._opened.setdefault((model.bundle.ref, variant, model.size), model)
 
 
 def modality_of(items: Sequence[Any]) -> str:
@@ -106,6 +113,7 @@ def describe(model: Model) -> wire.ModelInfo:
                 modality=entry.modality,
                 space=entry.space,
                 dimensions=entry.dimensions,
+                sizes=entry.sizes,
                 limits=model.modalities[name].limits.model_dump(),
             )
             for name, entry in manifest.entries.items()
@@ -113,6 +121,7 @@ def describe(model: Model) -> wire.ModelInfo:
         tasks=list(manifest.tasks),
         labels={name: list(spec["labels"]) for name, spec in manifest.tasks.items() if "labels" in spec},
         variants=list(manifest.variants),
+        sizes=list(manifest.sizes),
         method=manifest.lineage.method,
         run=manifest.lineage.run,
         licence=manifest.licence,

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +23,7 @@ import orjson
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -34,7 +35,7 @@ from enfold.points import point_id
 from enfold.settings import Settings
 from enfold.space import same_space
 from serving import openapi
-from serving.door import Door, guard
+from serving.door import Door, guard, problem
 from serving.engine import Encoded, Engine
 from serving.index import Index, Points, arrow, open_index
 from serving.jobs.queue import Jobs
@@ -143,16 +144,46 @@ async def embed(request: Request, rooms: InRooms) -> Response:
     response_model=wire.PredictResponse,
     openapi_extra=openapi.body(wire.PredictRequest, **openapi.form(wire.PredictRequest)),
 )
-async def predict(request: Request, rooms: InRooms) -> wire.PredictResponse:
-    """Answers of a task, one per raw item."""
+async def predict(request: Request, rooms: InRooms) -> Response:
+    """Answers of a task, one per raw item; with `stream`, of one item, as events."""
     asked = await _read(request, wire.PredictRequest)
-    runner = rooms.models.select(asked.model).task(asked.task)
+    model, entry = await _meant(rooms, asked, asked.items)
+    runner = model.task(asked.task)
     options = Model.options(runner, asked.options)
-    model, _, encoded = await _encode(rooms, asked, asked.items)
-    answers = await rooms.engine.run(model.answer, encoded.outputs, runner.name, options)
-    return wire.PredictResponse(
-        model=model.bundle.ref, task=runner.name, answers=[answer.model_dump() for answer in answers]
-    )
+    if asked.stream:
+        if len(asked.items) > 1:
+            raise WrongUse(
+                f"one item is answered at a time with 'stream', not {len(asked.items)}: send one, or leave it"
+            )
+        pieces = rooms.engine.stream(model, entry, asked.items[0], runner.name, options)
+        first = await anext(pieces)  # what is wrong with the request is told before anything is sent
+        events = _events(
+            request, wire.PredictResponse(model=model.bundle.ref, task=runner.name, answers=[]), first, pieces
+        )
+        return StreamingResponse(events, media_type="text/event-stream")
+    answers = await rooms.engine.predict(model, entry, asked.items, runner.name, options)
+    found = [answer.model_dump(mode="json") for answer in answers]
+    return JSONResponse({"model": model.bundle.ref, "task": runner.name, "answers": found})
+
+
+async def _events(
+    request: Request, about: wire.PredictResponse, first: BaseModel, pieces: AsyncIterator[BaseModel]
+) -> AsyncIterator[str]:
+    """Pieces as events: every one but the last as it comes, and the whole answer, the last, as event `answer`."""
+    last = first
+    try:
+        async for piece in pieces:
+            yield f"data: {last.model_dump_json()}\n\n"
+            last = piece
+            if await request.is_disconnected():
+                return
+        whole = about.model_copy(update={"answers": [last.model_dump(mode="json")]})
+        yield f"event: answer\ndata: {whole.model_dump_json()}\n\n"
+    except EnfoldError as error:
+        told = problem(error, request.state.request_id).body
+        yield f"event: error\ndata: {bytes(told).decode()}\n\n"
+    finally:
+        await pieces.aclose()  # type: ignore[attr-defined]
 
 
 @app.get("/models")
@@ -360,20 +391,25 @@ def _options(data: bytes) -> Any:
 
 async def _encode(rooms: Rooms, ask: wire.Ask, items: list[Any], *, parts: bool = False) -> tuple[Model, str, Encoded]:
     """The model and entry that a request means, and the encoder's outputs for its items."""
+    model, entry = await _meant(rooms, ask, items)
+    return model, entry, await rooms.engine.encode(model, entry, items, parts=parts)
+
+
+async def _meant(rooms: Rooms, ask: wire.Ask, items: list[Any]) -> tuple[Model, str]:
+    """The model and entry that a request means."""
     most = rooms.settings.max_items
     if len(items) > most:
         raise TooLarge(f"{len(items)} items in one request; at most {most}: send them in turns, see GET /limits")
     model = rooms.models.select(ask.model)
-    if ask.variant != model.variant:
-        model = await rooms.engine.run(rooms.models.variant, model, ask.variant)
-    entry = entry_for(model, ask.entry, items)
-    return model, entry, await rooms.engine.encode(model, entry, items, parts=parts)
+    if (ask.variant, ask.size or model.size) != (model.variant, model.size):
+        model = await rooms.engine.run(rooms.models.variant, model, ask.variant, ask.size)
+    return model, entry_for(model, ask.entry, items)
 
 
 async def _embedded(rooms: Rooms, facts: wire.CollectionInfo, asked: wire.AddRequest) -> Points:
     """Raw items as points of a collection."""
     raw = [new.item for new in asked.items]
-    model, entry, encoded = await _encode(rooms, _filling(rooms, facts, asked, raw), raw)
+    model, entry, encoded = await _encode(rooms, await _filling(rooms, facts, asked, raw), raw)
     about = {"space": facts.space, "bundle": model.bundle.ref, "run": model.bundle.manifest.lineage.run}
     ids, payloads, pictures = [], [], {}
     for new in asked.items:
@@ -403,17 +439,16 @@ async def _near(rooms: Rooms, facts: wire.CollectionInfo, asked: wire.SearchRequ
             raise WrongUse("a vector comes with its space: send the 'space' that /embed gave with it")
         same_space(asked.space, facts.space, what="the vector", where=f"collection '{facts.name}'")
         return np.array(asked.vector, np.float32)
-    model, entry, encoded = await _encode(rooms, _filling(rooms, facts, asked, [asked.item]), [asked.item])
+    model, entry, encoded = await _encode(rooms, await _filling(rooms, facts, asked, [asked.item]), [asked.item])
     return model.vectors(encoded.outputs, entry)[0]
 
 
-def _filling(rooms: Rooms, facts: wire.CollectionInfo, ask: wire.Ask, items: list[Any]) -> wire.Ask:
+async def _filling(rooms: Rooms, facts: wire.CollectionInfo, ask: wire.Ask, items: list[Any]) -> wire.Ask:
     """The model that a request names, which must be of the collection's space; else a loaded one that is."""
     if ask.model is None:
         model, entry = rooms.models.of_space(facts.space, modality_of(items))
-        return wire.Ask(model=model.bundle.ref, variant=ask.variant, entry=entry)
-    model = rooms.models.select(ask.model)
-    entry = entry_for(model, ask.entry, items)
+        return wire.Ask(model=model.bundle.ref, variant=ask.variant, size=model.size, entry=entry)
+    model, entry = await _meant(rooms, ask, items)
     where = f"collection '{facts.name}'"
     same_space(model.facts(entry).space, facts.space, what=f"what {model.bundle.ref} gives", where=where)
     return ask

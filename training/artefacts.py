@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from training.data.dataset import Dataset, digest
 from training.data.sources import open_dataset
 from training.encoders import Encoder, build, load_encoder, load_pretrained, save_encoder
 from training.methods import Item, Method
-from training.recipe import Adapt, Pretrain, Select, Stage
+from training.recipe import Pretrain, Select, Stage
 from training.run import Run
+
+_KEPT = 64  # decoded items: of scans, which are few and slow to read, all
 
 
 class Items(Sequence[Item]):
@@ -27,12 +30,17 @@ class Items(Sequence[Item]):
     def __init__(self, run: Run, data: Dataset):
         self._data, self._modality, self._labels = data, run.modality, data.labels()
         self._sides = run.sides
+        self._read = lru_cache(_KEPT)(self._item)
 
     def __len__(self) -> int:
         return len(self._data)
 
     def __getitem__(self, index: Any) -> Any:
-        sides = {name: self._data.side(index, name, reader) for name, reader in self._sides.items()}
+        return self._read(index)
+
+    def _item(self, index: int) -> Item:
+        beside = self._data.records[index].payload
+        sides = {name: self._data.side(index, name, side) for name, side in self._sides.items() if name in beside}
         return Item(self._data.read(index, self._modality), int(self._labels[index]), index, sides)
 
 
@@ -89,11 +97,11 @@ def _selected(folder: Path) -> list[str]:
     return found
 
 
-def fresh_encoder(run: Run, facts: recipe.Encoder | None = None) -> Encoder:
-    """Random weights, or published ones where the recipe names them; `facts` of a stage's own encoder."""
-    facts = facts or run.recipe.encoder
-    torch.manual_seed(run.seed)
-    encoder = build(facts.name, facts.config, run.modality.preprocess.size)
+def fresh_encoder(run: Run, stage: Stage) -> Encoder:
+    """Random weights, or published ones where the recipe names them; the stage's own encoder or the recipe's."""
+    facts = getattr(stage, "encoder", None) or run.recipe.encoder
+    torch.manual_seed(run.seed_of(stage))
+    encoder = build(facts.name, facts.config, run.modality.input_size)
     if facts.pretrained:
         load_pretrained(encoder, facts.pretrained)
     return encoder
@@ -102,8 +110,7 @@ def fresh_encoder(run: Run, facts: recipe.Encoder | None = None) -> Encoder:
 def needed_encoder(stage: Stage, run: Run) -> Encoder:
     """The needed stage's encoder; without one, fresh weights: the baseline of every comparison."""
     made = [folder for folder in _needed(stage, run) if (folder / "encoder.json").exists()]
-    own = getattr(stage, "encoder", None) if not made else None
-    return load_encoder(made[-1]) if made else fresh_encoder(run, own).eval()
+    return load_encoder(made[-1]) if made else fresh_encoder(run, stage).eval()
 
 
 def needed_folder(stage: Stage, run: Run, file: str) -> Path:
@@ -129,14 +136,13 @@ def needed_state(stage: Pretrain, run: Run) -> dict[str, Tensor] | None:
     return load_file(run.folder(made[-1].name) / "method.safetensors")
 
 
-def pretrained_method(stage: Adapt, run: Run) -> Method:
+def pretrained_method(stage: Stage, run: Run) -> Method:
     """The whole method of the pretraining that `stage` needs, heads and all."""
     made = [one for one in run.recipe.stage if isinstance(one, Pretrain) and one.name in stage.needs]
     if not made:
-        raise WrongUse(f"stage '{stage.name}' keeps layers of a projection head: let it need a pretrain stage")
-    method = methods.get(made[-1].method).build(
-        fresh_encoder(run, made[-1].encoder), made[-1].config, run.modality.preprocess
-    )
+        raise WrongUse(f"stage '{stage.name}' works on more of a method than its encoder: let it need a pretrain stage")
+    encoder = fresh_encoder(run, made[-1])
+    method = methods.get(made[-1].method).build(encoder, made[-1].config, run.modality.preprocess, run.sides)
     method.load_state_dict(load_file(run.folder(made[-1].name) / "method.safetensors"))
     return method
 
@@ -144,9 +150,7 @@ def pretrained_method(stage: Adapt, run: Run) -> Method:
 def save(encoder: Encoder, run: Run, stage: Stage) -> None:
     """Write the encoder that a stage made, with the facts it was built from."""
     facts = _facts(stage, run)
-    save_encoder(
-        encoder, run.folder(stage.name), name=facts.name, config=facts.config, size=run.modality.preprocess.size
-    )
+    save_encoder(encoder, run.folder(stage.name), name=facts.name, config=facts.config, size=run.modality.input_size)
 
 
 def _facts(stage: Stage, run: Run) -> recipe.Encoder:

@@ -154,7 +154,13 @@ class Training(lightning.LightningModule):
         trained = {name: weight for name, weight in self.method.named_parameters() if weight.requires_grad}
         free = [name for name, weight in trained.items() if weight.ndim < 2 or name.endswith(("_embed", "_token"))]
         decayed = [weight for name, weight in trained.items() if name not in free]
-        return torch.optim.AdamW([{"params": decayed}, {"params": [trained[name] for name in free]}], self.config.lr)
+        return self._optimizer([{"params": decayed}, {"params": [trained[name] for name in free]}])
+
+    def _optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        config = self.config
+        if config.optimizer == "sgd":
+            return torch.optim.SGD(groups, config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+        return torch.optim.AdamW(groups, config.lr)
 
     def _rates(self) -> list[tuple[float, float]]:
         """(lr, weight decay) of the two groups at this step."""

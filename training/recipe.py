@@ -61,6 +61,7 @@ class _Stage(_Table):
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     needs: tuple[str, ...] = ()
     data: Data | None = None  # where it is not the recipe's
+    seed: int | None = None  # where no seed of a claim shall change it: a model that all of them start from
 
 
 class Pretrain(_Stage):

@@ -10,11 +10,14 @@ The id is the digest of recipe and data, so the same command finds the same run 
 whose fingerprint is already there is skipped.
 """
 
+import fcntl
 import json
 import os
 import platform
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +57,10 @@ class Run:
         """What a stage works on: its own data set, or the recipe's."""
         return self._open(stage.data or self.recipe.data)
 
+    def seed_of(self, stage: Stage) -> int:
+        """The run's, unless the stage is the same for every seed."""
+        return self.seed if stage.seed is None else stage.seed
+
     def _open(self, facts: Data) -> Dataset:
         if facts in self._opened:
             return self._opened[facts]
@@ -85,14 +92,18 @@ class Run:
             done = self.folder(stage.name) / "done.json"
             record = json.loads(done.read_bytes()) if done.exists() else {}
             if record.get("fingerprint") != prints[stage.name]:
-                started = time.monotonic()
+                if record:  # of what is no longer so: nothing of it may be gone on from
+                    shutil.rmtree(self.folder(stage.name))
                 story["stages"][stage.name] = {"state": "running"}
                 _write(self.path / "run.json", story)
-                self.folder(stage.name).mkdir(parents=True, exist_ok=True)
-                figures = VERBS[stage.verb](stage, self)
-                seconds = round(time.monotonic() - started, 1)
-                record = {"fingerprint": prints[stage.name], "seconds": seconds, "figures": figures}
-                _write(done, record)
+                with self._shared(stage, prints[stage.name]) as known:
+                    if not known:
+                        self.folder(stage.name).mkdir(parents=True, exist_ok=True)
+                        started = time.monotonic()
+                        figures = VERBS[stage.verb](stage, self)
+                        seconds = round(time.monotonic() - started, 1)
+                        _write(done, {"fingerprint": prints[stage.name], "seconds": seconds, "figures": figures})
+                record = json.loads(done.read_bytes())
             story["stages"][stage.name] = {"state": "done", **record}
             _write(self.path / "run.json", story)
             report(stage.name, record)
@@ -100,9 +111,34 @@ class Run:
         _write(self.path / "run.json", story)
         return story
 
+    @contextmanager
+    def _shared(self, stage: Stage, fingerprint: str) -> Iterator[bool]:
+        """Whether another run has done this very stage, its folder copied here then; else others wait for this one.
+
+        Arms of a claim share what they begin with. An export is never shared: its bundle names its run.
+        """
+        if stage.verb == "export":
+            yield False
+            return
+        place = self.settings.runs / ".stages" / fingerprint[:32]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("a+") as pointer:
+            fcntl.flock(pointer, fcntl.LOCK_EX)
+            pointer.seek(0)
+            before, own = Path(pointer.read() or os.devnull), self.folder(stage.name)
+            done = before / "done.json"
+            same = done.is_file() and before != own and json.loads(done.read_bytes())["fingerprint"] == fingerprint
+            if same:
+                shutil.rmtree(own, ignore_errors=True)
+                shutil.copytree(before, own, copy_function=os.link)
+            yield same
+            pointer.truncate(0)
+            pointer.write(str(own.absolute()))
+
     def _fingerprint(self, stage: Stage, before: dict[str, str]) -> str:
         data, recipe = self.data(stage), self.recipe
-        shared = {"data": data.fingerprint, "preprocess": recipe.preprocess, "seed": self.seed}
+        seed = self.seed_of(stage)
+        shared = {"data": data.fingerprint, "preprocess": recipe.preprocess, "seed": seed}
         if recipe.sides:
             beside = {name: data.state_of(name) for name in recipe.sides}
             shared |= {"sides": [beside, recipe.model_dump(mode="json", include={"sides"})]}

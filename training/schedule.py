@@ -14,7 +14,10 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     steps: int = Field(ge=1)
     batch: int = Field(64, ge=2)  # items
     lr: float = Field(5e-4, gt=0)
-    lr_end: float = Field(1e-6, ge=0)  # cosine from lr to here
+    lr_end: float = Field(1e-6, ge=0)  # from lr to here by the schedule
+    schedule: Literal["cosine", "poly"] = "cosine"  # poly: the share of steps left to the power of 0.9
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: with Nesterov's momentum
+    momentum: float = Field(0.99, ge=0, lt=1)  # of sgd
     warmup_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.05, ge=0)  # of matrices alone
     weight_decay_end: float | None = None  # cosine to here
@@ -33,10 +36,13 @@ def train_config(raw: dict[str, Any]) -> TrainConfig:
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear from 0 over the warm-up, then a cosine from lr to lr_end."""
+    """Linear from 0 over the warm-up, then from lr to lr_end by the schedule."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
-    return cosine(config.lr, config.lr_end, (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps))
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    if config.schedule == "poly":
+        return config.lr_end + (config.lr - config.lr_end) * (1 - progress) ** 0.9
+    return cosine(config.lr, config.lr_end, progress)
 
 
 def cosine(start: float, end: float, progress: float) -> float:

@@ -21,6 +21,7 @@ from training.artefacts import (
 )
 from training.data.dataset import Dataset
 from training.evaluation import Subject
+from training.heads import save_head
 from training.loop import fit
 from training.probes import LiveProbe, features
 from training.recipe import Adapt, Evaluate, Export, Pretrain, Select, validated
@@ -32,15 +33,18 @@ PROBE_ITEMS = 1000  # of each split: enough for a live accuracy within about 3 p
 
 
 def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
-    torch.manual_seed(run.seed)
-    encoder = fresh_encoder(run, stage.encoder)
-    method = methods.get(stage.method).build(encoder, stage.config, run.modality.preprocess)
+    seed = run.seed_of(stage)
+    torch.manual_seed(seed)
+    encoder = fresh_encoder(run, stage)
+    method = methods.get(stage.method).build(encoder, stage.config, run.modality.preprocess, run.sides)
     if (state := needed_state(stage, run)) is not None:
         method.carry(state)
     items, probe = Items(run, training_items(stage, run)), live_probe(run, run.data(stage))
     settings, folder = train_config(stage.train), run.folder(stage.name)
-    figures = fit(method, items, settings, folder, seed=run.seed, probe=probe, threads=run.threads)
+    figures = fit(method, items, settings, folder, seed=seed, probe=probe, threads=run.threads)
     save(method.encoder, run, stage)
+    if (head := getattr(method, "task_head", None)) is not None:
+        save_head(folder, head)
     return figures
 
 
@@ -75,7 +79,7 @@ def adapt(stage: Adapt, run: Run) -> dict[str, Any]:
 
 
 def evaluate(stage: Evaluate, run: Run) -> dict[str, Any]:
-    subject = Subject(needed_encoder(stage, run), run, run.data(stage))
+    subject = Subject(needed_encoder(stage, run), run, run.data(stage), stage)
     figures: dict[str, Any] = {}
     for name in stage.evaluations:
         evaluation = import_module(f"training.evaluation.{name}")
@@ -89,7 +93,9 @@ def evaluate(stage: Evaluate, run: Run) -> dict[str, Any]:
 
 def export(stage: Export, run: Run) -> dict[str, Any]:
     # By name: the gate lives in a room above this one.
-    report: dict[str, Any] = import_module("export.commands").export_stage(run.path, stage.bundle, stage.needs)
+    report: dict[str, Any] = import_module("export.commands").export_stage(
+        run.path, stage.bundle, stage.needs, stage.sizes
+    )
     return report
 
 

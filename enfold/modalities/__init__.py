@@ -32,7 +32,7 @@ class Part(Spec):
     """Which piece of an item a vector stands for; items that fit whole have none."""
 
     index: int
-    start: int  # in the item's own unit: characters of a text, samples of a sound
+    start: int  # in the item's own unit: characters of a text, samples of a sound, slices of a volume
     end: int
 
 
@@ -53,7 +53,7 @@ class Modality(ABC, Generic[Value]):
     """
 
     name: ClassVar[str]
-    media_types: ClassVar[dict[str, str]]  # suffix -> media type
+    media_types: ClassVar[dict[str, str]]  # suffix (".nii.gz") -> media type
     Preprocess: ClassVar[type[Spec]]
     Limits: ClassVar[type[Spec]]
     Json: ClassVar[type[BaseModel]]  # the item as it stands in a JSON request; one field, named as the modality
@@ -62,6 +62,11 @@ class Modality(ABC, Generic[Value]):
         self.preprocess: Any = preprocess
         self.limits: Any = limits or self.Limits()
         self.folder = folder
+
+    @property
+    @abstractmethod
+    def input_size(self) -> int:
+        """What an encoder must know of its inputs: pixels or voxels a side, words of the vocabulary."""
 
     @abstractmethod
     def read(self, item: Any) -> Value:
@@ -111,5 +116,5 @@ def get(name: str) -> type[Modality[Any]]:
 
 def of_path(path: str | Path) -> str | None:
     """The modality whose files carry this suffix, or None."""
-    suffix = Path(path).suffix.lower()
-    return next((name for name in names() if suffix in get(name).media_types), None)
+    file = Path(path).name.lower()
+    return next((name for name in names() if file.endswith(tuple(get(name).media_types))), None)

@@ -58,6 +58,10 @@ class Image(Modality[np.ndarray]):
     }
     Preprocess, Limits, Json = ImagePreprocess, ImageLimits, ImageJson
 
+    @property
+    def input_size(self) -> int:
+        return int(self.preprocess.size)
+
     def read(self, item: Any) -> np.ndarray:
         """uint8 [H, W, 3] from file bytes, a path, a Pillow image or such an array."""
         if isinstance(item, np.ndarray):

@@ -43,6 +43,10 @@ class Text(Modality[str]):
     media_types = {".txt": "text/plain", ".md": "text/markdown"}
     Preprocess, Limits, Json = TextPreprocess, TextLimits, TextJson
 
+    @property
+    def input_size(self) -> int:
+        return int(self._tokenizer.get_vocab_size())
+
     def read(self, item: Any) -> str:
         """A str in NFC from a str, UTF-8 bytes or the path of a text file (a Path: a str is the text itself)."""
         if isinstance(item, Path):
@@ -118,6 +122,11 @@ class Text(Modality[str]):
         page.save(file, "WEBP", quality=85)
         return file.getvalue()
 
+    def token_id(self, token: str) -> int | None:
+        """The number of a token of the vocabulary; None for one that is not in it."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
     @cached_property
     def _tokenizer(self) -> Any:
         tokenizers = require("tokenizers", "text", "reading text")
@@ -130,10 +139,8 @@ class Text(Modality[str]):
 
     @cached_property
     def _pad_id(self) -> int:
-        for token in ("[PAD]", "<pad>", "<|padding|>"):
-            if (found := self._tokenizer.token_to_id(token)) is not None:
-                return int(found)
-        return 0  # masked out by attention 0 whatever it is
+        known = (self.token_id(token) for token in ("[PAD]", "<pad>", "<|padding|>"))
+        return next((id for id in known if id is not None), 0)  # masked out by attention 0 whatever it is
 
 
 def _span(index: int, offsets: list[tuple[int, int]], prefix: int) -> Part:

@@ -1,11 +1,12 @@
 """What an answer of each kind is: the one code by which evaluation, gate, server and explorer make and measure it.
 
-A task is a file of this folder holding a class of the same name. It runs over the outputs of ONE encoder pass and may
-ask for further graphs (heads) by name. numpy only.
+A task is a file of this folder holding a class of the same name. It starts from the outputs of ONE encoder pass and
+asks for heads by name, or it runs graphs of its own on an item's inputs, as often as it likes. numpy only.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -15,11 +16,19 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel
 
-from enfold.errors import UnknownName
-from enfold.modalities import Arrays, Spec
+from enfold.errors import UnknownName, WrongUse
+from enfold.modalities import Arrays, Sample, Spec
 
 Graphs = Callable[[str, Arrays], Arrays]  # runs a graph of the bundle by name: {input: array} -> {output: array}
 A = TypeVar("A", bound=BaseModel)  # the answer type of a task
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a task is given of B items."""
+
+    samples: list[list[Sample]]  # of each item: one, or all its parts in their order
+    encoded: Arrays  # encoder outputs of all samples, one after the other; {} for a task with graphs of its own
 
 
 class Task(ABC, Generic[A]):
@@ -33,13 +42,23 @@ class Task(ABC, Generic[A]):
     Spec: ClassVar[type[Spec]]  # what the manifest stores
     Options: ClassVar[type[BaseModel]]  # what a request may choose
     Answer: ClassVar[type[BaseModel]]  # one per item
+    encodes: ClassVar[bool] = True  # it starts from the encoder's outputs
 
-    def __init__(self, spec: Any, folder: Path):
-        self.spec, self.folder = spec, folder
+    def __init__(self, spec: Any, folder: Path, size: str | None = None):
+        """size   of the bundle's, where it has several"""
+        self.spec, self.folder, self.size = spec, folder, size
+
+    def parts(self, options: Any) -> bool:
+        """Whether it wants every part of an item that is larger than the encoder takes, and not one sample."""
+        return False
 
     @abstractmethod
-    def run(self, graphs: Graphs, encoded: Arrays, options: Any) -> list[A]:
-        """Answers of the B items whose encoder outputs are `encoded` ({"out_embedding": [B, D], …})."""
+    def run(self, graphs: Graphs, prepared: Prepared, options: Any) -> list[A]:
+        """Answers of the B items."""
+
+    def stream(self, graphs: Graphs, prepared: Prepared, options: Any) -> Iterator[BaseModel]:
+        """The answer of one item piece by piece, the whole one last; a reader that stops reading stops the work."""
+        raise WrongUse(f"task '{self.name}' gives its answer at once: ask without 'stream'")
 
     @abstractmethod
     def measure(self, answers: Sequence[A], truth: Sequence[Any]) -> dict[str, float]:

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from pydantic import BaseModel, Field
 
-from enfold.modalities import Arrays, Spec
-from enfold.tasks import Graphs, Task, softmax
+from enfold.modalities import Spec
+from enfold.tasks import Graphs, Prepared, Task, softmax
 
 
 class ClassifySpec(Spec):
@@ -46,8 +46,8 @@ class Classify(Task[ClassifyAnswer]):
     name = "classify"
     Spec, Options, Answer = ClassifySpec, ClassifyOptions, ClassifyAnswer
 
-    def run(self, graphs: Graphs, encoded: Arrays, options: ClassifyOptions) -> list[ClassifyAnswer]:
-        embedding = encoded["out_embedding"]
+    def run(self, graphs: Graphs, prepared: Prepared, options: ClassifyOptions) -> list[ClassifyAnswer]:
+        embedding = prepared.encoded["out_embedding"]
         logits = graphs(self.spec.head, {"embedding": embedding})["out_classify"]
         probabilities = softmax(logits / self.spec.temperature)  # [B, C]
         ood = self._ood(embedding)

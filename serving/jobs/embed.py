@@ -36,6 +36,7 @@ class Embedding(record.Arguments):
     model: record.Word
     to: record.Word
     variant: record.Word = "fp32"
+    size: record.Word | None = None
     parts: bool = False
 
     @field_validator("to")
@@ -49,10 +50,12 @@ class Embedding(record.Arguments):
         bundle = store.find(settings.bundles, self.model)
         kind, where = _target(self.to)
         facts = [uri, f"{bundle.parent.name}@{bundle.name}", self.variant, self.parts, kind, where]
+        facts += [self.size] if self.size else []
         return hashlib.sha256(orjson.dumps(facts)).hexdigest()[:16]
 
     def words(self) -> list[str]:
         chosen = ["--variant", self.variant] if self.variant != "fp32" else []
+        chosen += ["--size", self.size] if self.size else []
         chosen += ["--parts"] if self.parts else []
         return ["embed", self.source, "--model", self.model, "--to", self.to, *chosen]
 
@@ -62,12 +65,13 @@ def embed(
     model: Annotated[str, typer.Option(help="bundle: name, name@version or name@alias")],
     to: Annotated[str, typer.Option(help="index://COLLECTION or parquet://DIR")],
     variant: Annotated[str, typer.Option(help="precision")] = "fp32",
+    size: Annotated[str | None, typer.Option(help="one of the bundle's sizes; its last if left out")] = None,
     parts: Annotated[bool, typer.Option("--parts", help="a vector per window of long items")] = False,
 ) -> dict[str, Any]:
     """Embed every item of a source; the same command again goes on where it was, and skips what has not changed."""
     config, started = settings.load(), time.monotonic()
-    job = Embedding.checked(source=source, model=model, to=to, variant=variant, parts=parts)
-    encoder = enfold.open(job.model, variant=job.variant, threads=config.threads)
+    job = Embedding.checked(source=source, model=model, to=to, variant=variant, size=size, parts=parts)
+    encoder = enfold.open(job.model, variant=job.variant, size=job.size, threads=config.threads)
     encoder.check()
     found = open_source(job.source, modality=encoder.facts().modality, data=config.data)
     folder = config.jobs / job.id(config)

@@ -20,6 +20,7 @@ from training.artefacts import Items, few_labels, fresh_encoder, needed_folder, 
 from training.encoders import Encoder
 from training.evaluation import Subject
 from training.heads import Head, load_head
+from training.heads.classifier import Classifier, ClassifierConfig
 from training.loop import fit
 from training.methods import Batch, Item, Losses, Method
 from training.recipe import Adapt
@@ -38,7 +39,7 @@ class Distil(Method):
 
     Config = DistilConfig
     config: DistilConfig
-    head: Head
+    head: Classifier
 
     def teach(self, encoder: Encoder, head: Head, labelled: frozenset[int]) -> None:
         """labelled   indices of the items whose label may be looked at"""
@@ -68,19 +69,17 @@ def soft_cross_entropy(logits: Tensor, teacher: Tensor, *, temperature: float) -
 
 
 def adapt(stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:
-    student = fresh_encoder(run, stage.encoder)
+    student = fresh_encoder(run, stage)
     method = Distil.build(student, stage.config, run.modality.preprocess)
-    method.head = Head(student.dim, len(subject.classes))
+    method.head = Classifier(student, ClassifierConfig(labels=subject.classes))
     pool = subject.data("train")
     labelled = few_labels(pool, stage.labels, run.seed)
     ids = {record.id for record in labelled.records}
     shown = frozenset(i for i, record in enumerate(pool.records) if record.id in ids)
-    teacher, _, _ = load_head(needed_folder(stage, run, "head.json"))
     assert subject.encoder is not None
+    teacher = load_head(needed_folder(stage, run, "head.json"), subject.encoder).head
     method.teach(subject.encoder, teacher, shown)
     folder, settings = run.folder(stage.name), train_config(stage.train)
     trained = fit(method, Items(run, pool), settings, folder, seed=run.seed, probe=None, threads=run.threads)
     save(student, run, stage)
-    return trained | finish(
-        method.head, Subject(student, run, subject.dataset), np.arange(len(subject.classes)), folder
-    )
+    return trained | finish(method.head, Subject(student, run, subject.dataset), folder)

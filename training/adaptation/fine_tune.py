@@ -15,8 +15,9 @@ from enfold.errors import WrongUse
 from enfold.modalities import Arrays
 from training.adaptation import finish
 from training.artefacts import Items, few_labels, pretrained_method, save
+from training.encoders import Encoder
 from training.evaluation import Subject
-from training.heads import Head
+from training.heads.classifier import Classifier, ClassifierConfig
 from training.loop import fit
 from training.methods import Batch, Item, Losses, Method
 from training.recipe import Adapt
@@ -36,7 +37,7 @@ class FineTune(Method):
 
     Config = FineTuneConfig
     config: FineTuneConfig
-    head: Head
+    head: Classifier
 
     def example(self, item: Item, rng: np.random.Generator) -> Arrays:
         return {"image": plain_view(item, rng, self), "label": np.array(item.label)}
@@ -55,28 +56,23 @@ def plain_view(item: Item, rng: np.random.Generator, method: Method) -> np.ndarr
 def adapt(stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:
     assert subject.encoder is not None
     tuner = FineTune.build(subject.encoder, stage.config, run.modality.preprocess)
-    tuner.head = head_for(stage, run, tuner.encoder.dim, len(subject.classes), tuner.config.keep_head_layers)
+    tuner.head = head_for(stage, run, tuner.encoder, subject.classes, tuner.config.keep_head_layers)
     data = few_labels(subject.data("train"), stage.labels, run.seed)
     folder, settings = run.folder(stage.name), train_config(stage.train)
     trained = fit(tuner, Items(run, data), settings, folder, seed=run.seed, probe=None, threads=run.threads)
     save(tuner.encoder, run, stage)
-    classes = np.arange(len(subject.classes))
-    return (
-        trained
-        | {"labels": len(data)}
-        | finish(tuner.head, Subject(tuner.encoder, run, subject.dataset), classes, folder)
-    )
+    return trained | {"labels": len(data)} | finish(tuner.head, Subject(tuner.encoder, run, subject.dataset), folder)
 
 
-def head_for(stage: Adapt, run: Run, dim: int, classes: int, layers: int) -> Head:
+def head_for(stage: Adapt, run: Run, encoder: Encoder, labels: tuple[str, ...], layers: int) -> Classifier:
     """A fresh classifier on the first `layers` of the projection head of the pretraining that `stage` needs."""
     if not layers:
-        return Head(dim, classes)
+        return Classifier(encoder, ClassifierConfig(labels=labels))
     projection = getattr(pretrained_method(stage, run), "projection", None)
     if not isinstance(projection, nn.Sequential):
         raise WrongUse(f"stage '{stage.name}': keep_head_layers needs a pretraining with a projection head")
     kept = projection[:layers]
-    widths = [layer[0].out_features for layer in kept]  # type: ignore[index]
-    head = Head(dim, classes, widths)
+    widths = tuple(layer[0].out_features for layer in kept)  # type: ignore[index]
+    head = Classifier(encoder, ClassifierConfig(labels=labels, kept=widths))
     head.neck.load_state_dict(kept.state_dict())
     return head

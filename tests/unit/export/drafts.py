@@ -1,5 +1,6 @@
 """Encoders of a few thousand weights and the real files they come in: image drafts, text model folders, runs."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from torch import nn
 from enfold.bundle import Lineage
 from enfold.modalities import get
 from export.draft import Draft, HeldOut, Reference, encode_with
-from export.onnx import encoder_graph, head_graph
+from export.onnx import encoder_graph, task_graph
 from training.encoders import Encoder, build, save_encoder
-from training.heads import Head, ood_statistics, save_head
+from training.heads import GraphModule, save_head
+from training.heads.classifier import Classifier, ClassifierConfig, ood_statistics
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 VIT: dict[str, Any] = {"patch": 4, "dim": 16, "depth": 2, "heads": 2}
@@ -60,6 +62,7 @@ def image_draft(encoder: Encoder, *, count: int = 40) -> Draft:
         return modality.prepare(item)[0].arrays
 
     example = modality.collate([modality.prepare(item)[0] for item in items[:3]])
+    embedding = {"embedding": np.zeros((2, encoder.dim), np.float32)}
     return Draft(
         modality="image",
         preprocess=modality.preprocess.model_dump(mode="json"),
@@ -72,7 +75,9 @@ def image_draft(encoder: Encoder, *, count: int = 40) -> Draft:
         held_out=HeldOut("pictures", "made by a test", items, [list(COLOURS)[i % 3] for i in range(count)]),
         licence="Apache-2.0",
         lineage=Lineage(source="made by a test"),
-        heads={"classify": head_graph(head, encoder.dim, "out_classify")},
+        heads={
+            "classify": task_graph(GraphModule("head", head, embedding, {"embedding": {0: "batch"}}, ("out_classify",)))
+        },
         tasks={"classify": {"labels": list(COLOURS), "head": "head_classify", "temperature": 1.0}},
     )
 
@@ -109,7 +114,11 @@ def run(folder: Path, source: Path) -> Path:
     features, labels = rng.normal(size=(60, 16)), np.arange(60) % 3
     statistics = ood_statistics(features, labels, features)
     torch.manual_seed(0)
-    save_head(folder / "stages" / "classify", Head(16, 3), ("blue", "green", "red"), 1.5, statistics)
+    head = Classifier(vit(), ClassifierConfig(labels=("blue", "green", "red")))
+    file = io.BytesIO()
+    np.savez(file, **statistics)
+    spec = {"temperature": 1.5, "statistics": "resources/statistics.npz"}
+    save_head(folder / "stages" / "classify", head, spec=spec, **{"statistics.npz": file.getvalue()})
     (folder / "recipe.json").write_text(json.dumps(recipe))
     story = {"id": "tiny-1", "recipe_digest": "r", "data": {"name": "photos", "fingerprint": "f"}}
     (folder / "run.json").write_text(json.dumps(story))

@@ -34,7 +34,7 @@ def store(home):
 
 def refused(draft, store):
     with pytest.raises(GateRefused) as error:
-        publish(draft, "spoilt", store)
+        publish([draft], "spoilt", store)
     assert not list(store.iterdir()), "a refused export left something behind"
     return str(error.value)
 
@@ -57,7 +57,7 @@ def edit(model, like, change):
 
 
 def test_an_honest_bundle_is_published_with_its_figures_and_again_into_the_same_space(draft, store):
-    published = publish(draft, "honest", store)
+    published = publish([draft], "honest", store)
     report = json.loads((published.path / "export_report.json").read_bytes())
     assert all(check["passed"] for check in report["checks"] if check["variant"] == "fp32")
     assert report["items"] == 40
@@ -73,7 +73,7 @@ def test_an_honest_bundle_is_published_with_its_figures_and_again_into_the_same_
     assert len(kept) == GOLDEN
     assert all(any(np.array_equal(one, item) for item in real) for one in kept)
 
-    again = publish(draft, "honest", store)
+    again = publish([draft], "honest", store)
     assert (published.manifest.version, again.manifest.version) == (1, 2)
     assert again.manifest.entries["image"].space == published.manifest.entries["image"].space
 
@@ -178,7 +178,7 @@ def test_a_variant_that_finds_other_neighbours_is_dropped_with_its_figure(draft,
         onnx.save(changed, path)
 
     monkeypatch.setattr(variants, "CANDIDATES", {"noisy": noisy, "fp16": variants.fp16})
-    published = publish(draft, "honest", store)
+    published = publish([draft], "honest", store)
     assert published.manifest.variants == ("fp32", "fp16")
     assert "recall@10" in published.report.dropped["noisy"]
     assert "≥ 0.98 needed (40 items)" in published.report.dropped["noisy"]
@@ -195,7 +195,7 @@ def test_a_variant_that_cannot_be_made_or_run_is_dropped(draft, store, monkeypat
         path.write_bytes(b"this is no graph")
 
     monkeypatch.setattr(variants, "CANDIDATES", {"impossible": impossible, "unreadable": unreadable})
-    published = publish(draft, "honest", store)
+    published = publish([draft], "honest", store)
     assert published.manifest.variants == ("fp32",)
     assert "no rule for this node" in published.report.dropped["impossible"]
     assert "unreadable" in published.report.dropped
@@ -204,7 +204,7 @@ def test_a_variant_that_cannot_be_made_or_run_is_dropped(draft, store, monkeypat
 
 def test_big_weights_go_into_a_file_of_their_own(draft, store, monkeypatch):
     monkeypatch.setattr(graphs, "INLINE_BYTES", 1000)
-    published = publish(draft, "big", store)
+    published = publish([draft], "big", store)
     assert (published.path / "graphs" / "encode_image.data").stat().st_size > 10_000
     assert published.report.megabytes["fp32"] > 0.01
     assert all(enfold.open("big", variant=variant).check() > 0.999 for variant in published.manifest.variants)
@@ -215,7 +215,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(draft, store):
     resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, hard))  # no file may grow further, as on a disk without room
     try:
         with pytest.raises(Unavailable, match=r"writing bundle 'full' failed .* nothing was published"):
-            publish(draft, "full", store)
+            publish([draft], "full", store)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(store.iterdir())
@@ -224,12 +224,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(draft, store):
 @pytest.mark.parametrize("name", ["", "Upper", "../up", "-dash", "a/b", "x" * 64, "a b", "ümlaut", "a\n"])
 def test_a_name_that_is_no_name_is_refused_before_anything_is_written(draft, store, name):
     with pytest.raises(WrongUse, match="is not allowed"):
-        publish(draft, name, store)
+        publish([draft], name, store)
     assert not store.exists()
 
 
 def test_a_missing_runtime_names_its_extra(draft, store, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtra, match=r"pip install 'enfold\[cpu\]'"):
-        publish(draft, "none", store)
+        publish([draft], "none", store)
     assert not list(store.iterdir())

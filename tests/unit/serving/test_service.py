@@ -135,7 +135,7 @@ def test_models_and_limits_are_described(http):
         ("/embed", {"model": "tiny", "items": [image()], "colour": 1}, 422, "wrong_use", "colour"),
         ("/embed", {"model": "words", "items": [{"text": " "}]}, 422, "bad_item", "the text is empty"),
         ("/embed", {"model": "words", "items": [{"text": "x" * 300_000}]}, 413, "too_large", "300,000 characters"),
-        ("/predict", {"model": "words", "items": [{"text": "a"}]}, 400, "wrong_use", "no task head"),
+        ("/predict", {"model": "words", "items": [{"text": "a"}]}, 400, "wrong_use", "no task: it embeds only"),
         ("/predict", {"model": "tiny", "items": [image()], "task": "sing"}, 404, "unknown_name", "task"),
         ("/predict", {"model": "tiny", "items": [image()], "options": {"top": 0}}, 400, "wrong_use", "option 'top'"),
         ("/predict", {"model": "tiny", "items": [image()], "options": {"x": 0}}, 400, "wrong_use", "option 'x'"),

@@ -6,7 +6,9 @@ import torch
 
 from enfold.tasks import softmax
 from enfold.tasks.classify import relative_mahalanobis
-from training.heads import Head, fit_temperature, load_head, logits_of, ood_statistics, save_head
+from tests.unit.training import tiny
+from training.heads import load_head, save_head
+from training.heads.classifier import Classifier, ClassifierConfig, fit_temperature, logits_of, ood_statistics
 
 RNG = np.random.default_rng(0)
 
@@ -32,8 +34,10 @@ def test_held_out_items_are_typical_and_strangers_are_not():
 @pytest.mark.parametrize("kept", [(), (6,), (6, 4)])
 def test_a_saved_head_gives_the_same_logits(tmp_path, kept):
     torch.manual_seed(0)
-    head, inputs = Head(8, 3, kept), RNG.normal(size=(5, 8)).astype(np.float32)
-    save_head(tmp_path, head, ("a", "b", "c"), 1.5, {"means": np.zeros((3, 8))})
-    back, labels, temperature = load_head(tmp_path)
-    np.testing.assert_array_equal(logits_of(back, inputs), logits_of(head, inputs))
-    assert (labels, temperature) == (["a", "b", "c"], 1.5)
+    encoder, inputs = tiny.vit(), RNG.normal(size=(5, 16)).astype(np.float32)
+    head = Classifier(encoder, ClassifierConfig(labels=("a", "b", "c"), kept=kept))
+    save_head(tmp_path, head, spec={"temperature": 1.5}, **{"means.npz": b"numbers"})
+    back = load_head(tmp_path, encoder)
+    np.testing.assert_array_equal(logits_of(back.head, inputs), logits_of(head, inputs))
+    assert back.spec == {"labels": ["a", "b", "c"], "head": "head_classify", "temperature": 1.5}
+    assert back.resources == {"resources/means.npz": b"numbers"}

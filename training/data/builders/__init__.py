@@ -28,7 +28,7 @@ Build = Callable[[Mapping[str, Path], Path], None]  # (package name -> unpacked 
 class Package(Spec):
     """One archive of a package registry, pinned by its digest."""
 
-    registry: Literal["npm", "pypi"]
+    registry: Literal["npm", "pypi", "debian"]
     name: str
     version: str
     file: str  # name of the archive as the registry's client saves it
@@ -72,8 +72,9 @@ def builder(name: str) -> Build:
 
 
 def write(facts: Facts, rows: Sequence[dict[str, Any]], target: Path) -> None:
-    """Split `rows` by their groups and write them as manifest.parquet, with dataset.json beside it."""
-    splits = assign_splits([row["group"] for row in rows], [row["label"] for row in rows])
+    """Write `rows` as manifest.parquet, with dataset.json beside it; rows without a split are split by their groups."""
+    stated = [row["split"] for row in rows if "split" in row]
+    splits = stated or assign_splits([row["group"] for row in rows], [row["label"] for row in rows])
     table = pa.Table.from_pylist([{**row, "split": split} for row, split in zip(rows, splits, strict=True)])
     parquet.write_table(table, target / "manifest.parquet", compression="zstd")
     counts = {"items": len(rows), "groups": len({row["group"] for row in rows}), **Counter(splits)}

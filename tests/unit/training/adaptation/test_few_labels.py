@@ -17,7 +17,8 @@ from training import recipe
 from training.adaptation.distil import Distil, soft_cross_entropy
 from training.artefacts import few_labels
 from training.encoders import load_encoder
-from training.heads import Head, load_head
+from training.heads import load_head
+from training.heads.classifier import Classifier, ClassifierConfig
 from training.recipe import Recipe
 from training.run import Run
 
@@ -42,7 +43,7 @@ def test_fine_tuning_starts_after_the_first_layer_of_the_projection_head(run: Ru
     run.carry_out()
     pretrained = load_file(run.folder("pretrain") / "method.safetensors")
     tuned = load_file(run.folder("tune") / "head.safetensors")
-    assert json.loads((run.folder("tune") / "head.json").read_bytes())["kept"] == [128]
+    assert json.loads((run.folder("tune") / "head.json").read_bytes())["config"]["kept"] == [128]
     for name in ("0.weight", "1.weight", "1.bias"):
         torch.testing.assert_close(tuned[f"neck.0.{name}"], pretrained[f"projection.0.{name}"])
     assert "neck.1.0.weight" not in tuned
@@ -61,8 +62,9 @@ def test_the_teacher_is_bit_identical_before_and_after_distillation(run: Run):
 @pytest.mark.parametrize(("weight", "same"), [(0.0, True), (0.5, False)])
 def test_true_labels_count_only_where_they_are_given_weight(weight: float, same: bool):
     distil = Distil.build(tiny.vit(), {"labelled_weight": weight}, tiny.PREPROCESS)
-    distil.head = Head(distil.encoder.dim, 3)
-    distil.teach(tiny.vit(dim=32), Head(32, 3), frozenset(range(4)))
+    labels, teacher = ClassifierConfig(labels=("a", "b", "c")), tiny.vit(dim=32)
+    distil.head = Classifier(distil.encoder, labels)
+    distil.teach(teacher, Classifier(teacher, labels), frozenset(range(4)))
     image = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     losses = [distil({"image": image, "label": torch.full((4,), label)})["loss"].item() for label in (0, 1)]
     assert (losses[0] == losses[1]) == same
@@ -72,8 +74,8 @@ def test_the_student_is_the_encoder_its_stage_names(run: Run):
     run.carry_out()
     assert load_encoder(run.folder("distil")).dim == 64
     assert load_encoder(run.folder("tune")).dim == 128
-    head, labels, _ = load_head(run.folder("distil"))
-    assert (head.dim, head.kept, labels) == (64, (), ["one", "two"])
+    head = load_head(run.folder("distil"), load_encoder(run.folder("distil"))).head
+    assert head.config == ClassifierConfig(labels=("one", "two"))
 
 
 def test_few_labels_are_balanced_and_nested_by_seed(run: Run):
@@ -104,5 +106,7 @@ def test_soft_cross_entropy_is_least_where_the_student_agrees():
 
 def test_a_kept_layer_needs_a_head_to_keep_it_from(run: Run):
     alone = run.recipe.stage[1].model_copy(update={"needs": ()})
-    with pytest.raises(WrongUse, match=r"stage 'tune' keeps layers of a projection head: let it need a pretrain stage"):
+    with pytest.raises(
+        WrongUse, match=r"stage 'tune' works on more of a method than its encoder: let it need a pretrain stage"
+    ):
         Run(run.recipe.model_copy(update={"stage": (alone,)}), settings.load()).carry_out()

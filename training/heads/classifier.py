@@ -1,65 +1,61 @@
-"""Classification heads over an embedding, and on disk with what their probabilities and OOD score rest on."""
-# C classes, D features, N items
+"""Classification of embeddings, with what its probabilities and its OOD score rest on."""
+# B batch, C classes, D features, N items
 
-import json
-from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, Field
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
+from enfold.modalities import Arrays
 from enfold.tasks import softmax
 from enfold.tasks.classify import relative_mahalanobis
 from training.blocks.projection_head import projection_layer
+from training.encoders import Encoder
+from training.heads import GraphModule, Head
 
 _SHRINKAGE = 0.1  # of the covariances towards a sphere: few items per class leave them near singular
 
 
-class Head(nn.Module):
+class ClassifierConfig(BaseModel, frozen=True, extra="forbid"):
+    labels: tuple[str, ...] = Field(min_length=1)
+    kept: tuple[int, ...] = ()  # widths of layers kept of a projection head
+
+
+class Classifier(Head):
     """embedding [B, D] -> logits [B, C], through layers kept of a projection head where there are any."""
 
-    def __init__(self, dim: int, classes: int, kept: Sequence[int] = ()):
-        """kept   widths of the kept layers"""
-        super().__init__()
-        self.dim, self.kept = dim, tuple(kept)
-        widths = [dim, *kept]
+    task = "classify"
+    Config = ClassifierConfig
+    config: ClassifierConfig
+
+    def __init__(self, encoder: Encoder, config: ClassifierConfig):
+        super().__init__(encoder, config)
+        widths = [encoder.dim, *config.kept]
         self.neck = nn.Sequential(*(projection_layer(a, b, relu=True) for a, b in pairwise(widths)))
-        self.classifier = nn.Linear(widths[-1], classes)
+        self.classifier = nn.Linear(widths[-1], len(config.labels))
 
     def forward(self, embedding: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.neck(embedding))
         return logits
 
+    def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
+        example = {"embedding": np.zeros((2, encoder.dim), np.float32)}
+        axes = {"embedding": {0: "batch"}}
+        return {"head_classify": GraphModule("head", self, example, axes, ("out_classify",))}
 
-def logits_of(head: Head, embeddings: np.ndarray) -> np.ndarray:
+    def spec(self) -> dict[str, Any]:
+        return {"labels": list(self.config.labels), "head": "head_classify"}
+
+
+def logits_of(head: Classifier, embeddings: np.ndarray) -> np.ndarray:
     """[N, D] -> [N, C]"""
     with torch.inference_mode():
         found: np.ndarray = head.eval()(torch.from_numpy(embeddings)).numpy()
     return found
-
-
-def save_head(
-    folder: Path, head: Head, labels: tuple[str, ...], temperature: float, statistics: dict[str, np.ndarray]
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in head.state_dict().items()}, folder / "head.safetensors")
-    kept: dict[str, Any] = {key: value.astype(np.float32) for key, value in statistics.items()}
-    np.savez(folder / "statistics.npz", **kept)
-    facts = {"dim": head.dim, "kept": head.kept, "labels": labels, "temperature": temperature}
-    (folder / "head.json").write_text(json.dumps(facts))
-
-
-def load_head(folder: Path) -> tuple[Head, list[str], float]:
-    """The head with its labels and temperature."""
-    facts = json.loads((folder / "head.json").read_bytes())
-    head = Head(facts["dim"], len(facts["labels"]), facts["kept"])
-    head.load_state_dict(load_file(folder / "head.safetensors"))
-    return head.eval(), facts["labels"], facts["temperature"]
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -93,3 +89,6 @@ def _precision(centred: np.ndarray) -> np.ndarray:
     covariance = centred.T @ centred / len(centred)
     sphere = np.eye(len(covariance)) * np.trace(covariance) / len(covariance)
     return np.linalg.inv((1 - _SHRINKAGE) * covariance + _SHRINKAGE * sphere)
+
+
+HEAD = Classifier
