@@ -32,8 +32,9 @@ class Part(Spec):
     """Which piece of an item a vector stands for; items that fit whole have none."""
 
     index: int
-    start: int  # in the item's own unit: characters of a text, samples of a sound
-    end: int
+    start: int | None = None  # in the item's own unit: characters of a text, samples of a sound
+    end: int | None = None
+    box: tuple[int, int, int, int] | None = None  # of an image: left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Modality(ABC, Generic[Value]):
 
     @abstractmethod
     def prepare(self, value: Value, *, parts: bool = False) -> list[Sample]:
-        """Encoder inputs of one item: one, or with `parts` one per window of an item longer than the encoder takes."""
+        """Encoder inputs of one item: one, or with `parts` one per piece of an item larger than the encoder takes."""
 
     @abstractmethod
     def thumbnail(self, value: Value, side: int = 96) -> bytes:
