@@ -72,8 +72,9 @@ def builder(name: str) -> Build:
 
 
 def write(facts: Facts, rows: Sequence[dict[str, Any]], target: Path) -> None:
-    """Split `rows` by their groups and write them as manifest.parquet, with dataset.json beside it."""
-    splits = assign_splits([row["group"] for row in rows], [row["label"] for row in rows])
+    """Write `rows` as manifest.parquet, with dataset.json beside it; by their own splits, or split by their groups."""
+    given = [row["split"] for row in rows if "split" in row]
+    splits = given or assign_splits([row["group"] for row in rows], [row["label"] for row in rows])
     table = pa.Table.from_pylist([{**row, "split": split} for row, split in zip(rows, splits, strict=True)])
     parquet.write_table(table, target / "manifest.parquet", compression="zstd")
     counts = {"items": len(rows), "groups": len({row["group"] for row in rows}), **Counter(splits)}
