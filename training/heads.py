@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from enfold.tasks import softmax
 from enfold.tasks.classify import relative_mahalanobis
@@ -23,10 +24,13 @@ _SHRINKAGE = 0.1  # of the covariances towards a sphere: few items per class lea
 class Head(nn.Module):
     """embedding [B, D] -> logits [B, C], through layers kept of a projection head where there are any."""
 
+    kind = "linear"
+
     def __init__(self, dim: int, classes: int, kept: Sequence[int] = ()):
         """kept   widths of the kept layers"""
         super().__init__()
         self.dim, self.kept = dim, tuple(kept)
+        self.facts = {"dim": dim, "kept": self.kept}
         widths = [dim, *kept]
         self.neck = nn.Sequential(*(projection_layer(a, b, relu=True) for a, b in pairwise(widths)))
         self.classifier = nn.Linear(widths[-1], classes)
@@ -36,7 +40,32 @@ class Head(nn.Module):
         return logits
 
 
-def logits_of(head: Head, embeddings: np.ndarray) -> np.ndarray:
+class PrototypeHead(nn.Module):
+    """embedding [B, D] -> logits [B, C]: less the training mean, at length 1, minus squared distances to prototypes.
+
+    Wang et al. 2019 (SimpleShot), arXiv:1911.04623.
+    """
+
+    kind = "prototypes"
+    mean: Tensor  # [D]
+    prototypes: Tensor  # [C, D]
+
+    def __init__(self, dim: int, classes: int):
+        super().__init__()
+        self.facts = {"dim": dim}
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("prototypes", torch.zeros(classes, dim))
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        direction = F.normalize(embedding - self.mean, dim=1)
+        return -(direction[:, None] - self.prototypes).square().sum(2)
+
+
+AnyHead = Head | PrototypeHead
+KINDS: dict[str, type[AnyHead]] = {head.kind: head for head in (Head, PrototypeHead)}
+
+
+def logits_of(head: AnyHead, embeddings: np.ndarray) -> np.ndarray:
     """[N, D] -> [N, C]"""
     with torch.inference_mode():
         found: np.ndarray = head.eval()(torch.from_numpy(embeddings)).numpy()
@@ -44,22 +73,23 @@ def logits_of(head: Head, embeddings: np.ndarray) -> np.ndarray:
 
 
 def save_head(
-    folder: Path, head: Head, labels: tuple[str, ...], temperature: float, statistics: dict[str, np.ndarray]
+    folder: Path, head: AnyHead, labels: tuple[str, ...], temperature: float, statistics: dict[str, np.ndarray]
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in head.state_dict().items()}, folder / "head.safetensors")
     kept: dict[str, Any] = {key: value.astype(np.float32) for key, value in statistics.items()}
     np.savez(folder / "statistics.npz", **kept)
-    facts = {"dim": head.dim, "kept": head.kept, "labels": labels, "temperature": temperature}
+    facts = {"kind": head.kind, **head.facts, "labels": labels, "temperature": temperature}
     (folder / "head.json").write_text(json.dumps(facts))
 
 
-def load_head(folder: Path) -> tuple[Head, list[str], float]:
+def load_head(folder: Path) -> tuple[AnyHead, list[str], float]:
     """The head with its labels and temperature."""
     facts = json.loads((folder / "head.json").read_bytes())
-    head = Head(facts["dim"], len(facts["labels"]), facts["kept"])
+    kind, labels, temperature = (facts.pop(name) for name in ("kind", "labels", "temperature"))
+    head = KINDS[kind](classes=len(labels), **facts)
     head.load_state_dict(load_file(folder / "head.safetensors"))
-    return head.eval(), facts["labels"], facts["temperature"]
+    return head.eval(), labels, temperature
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -11,10 +11,10 @@ import numpy as np
 from enfold.tasks import softmax
 from enfold.tasks.classify import calibration_error
 from training.evaluation import Subject
-from training.heads import Head, fit_temperature, logits_of, ood_statistics, save_head
+from training.heads import AnyHead, fit_temperature, logits_of, ood_statistics, save_head
 
 
-def finish(head: Head, subject: Subject, classes: np.ndarray, folder: Path) -> dict[str, float]:
+def finish(head: AnyHead, subject: Subject, classes: np.ndarray, folder: Path) -> dict[str, float]:
     """Calibrate a head on validation, measure it on test, and write it with its statistics into `folder`.
 
     subject   has the encoder under the head

@@ -19,7 +19,7 @@ from training.adaptation.fine_tune import plain_view
 from training.artefacts import Items, few_labels, fresh_encoder, needed_folder, save
 from training.encoders import Encoder
 from training.evaluation import Subject
-from training.heads import Head, load_head
+from training.heads import AnyHead, Head, load_head
 from training.loop import fit
 from training.methods import Batch, Item, Losses, Method
 from training.recipe import Adapt
@@ -40,7 +40,7 @@ class Distil(Method):
     config: DistilConfig
     head: Head
 
-    def teach(self, encoder: Encoder, head: Head, labelled: frozenset[int]) -> None:
+    def teach(self, encoder: Encoder, head: AnyHead, labelled: frozenset[int]) -> None:
         """labelled   indices of the items whose label may be looked at"""
         self._teacher = (encoder.eval().requires_grad_(False), head.eval().requires_grad_(False))
         self._labelled = labelled
