@@ -6,7 +6,7 @@ import torch
 
 from enfold.tasks import softmax
 from enfold.tasks.classify import relative_mahalanobis
-from training.heads import Head, fit_temperature, load_head, logits_of, ood_statistics, save_head
+from training.heads import Head, PrototypeHead, fit_temperature, load_head, logits_of, ood_statistics, save_head
 
 RNG = np.random.default_rng(0)
 
@@ -37,3 +37,24 @@ def test_a_saved_head_gives_the_same_logits(tmp_path, kept):
     back, labels, temperature = load_head(tmp_path)
     np.testing.assert_array_equal(logits_of(back, inputs), logits_of(head, inputs))
     assert (labels, temperature) == (["a", "b", "c"], 1.5)
+
+
+def test_a_saved_prototype_head_gives_the_same_logits(tmp_path):
+    head, inputs = PrototypeHead(8, 3), RNG.normal(size=(5, 8)).astype(np.float32)
+    for buffer in head.buffers():
+        buffer.normal_()
+    save_head(tmp_path, head, ("a", "b", "c"), 1.5, {"means": np.zeros((3, 8))})
+    back, labels, _ = load_head(tmp_path)
+    assert isinstance(back, PrototypeHead)
+    np.testing.assert_array_equal(logits_of(back, inputs), logits_of(head, inputs))
+    assert labels == ["a", "b", "c"]
+
+
+def test_a_prototype_heads_logits_are_minus_squared_distances_of_centred_directions():
+    head, inputs = PrototypeHead(8, 3), RNG.normal(size=(5, 8)).astype(np.float32)
+    for buffer in head.buffers():
+        buffer.normal_()
+    centred = inputs - head.mean.numpy()
+    directions = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    by_hand = [[-((x - p) ** 2).sum() for p in head.prototypes.numpy()] for x in directions]
+    np.testing.assert_allclose(logits_of(head, inputs), by_hand, rtol=1e-4)
