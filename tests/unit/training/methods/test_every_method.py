@@ -68,17 +68,17 @@ def test_the_same_chance_gives_the_same_loss(slug: str):
 
 
 def test_the_loss_falls_on_one_batch(slug: str):
+    """With what follows a step left out: averages and schedules would move the target while it is approached."""
     method = made(slug)
     one = batch(method, slug)
     optimizer = torch.optim.AdamW(method.parameters(), 1e-3)
     losses = []
-    for step in range(30):
+    for _ in range(30):
         torch.manual_seed(0)
         loss = method(one)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        method.after_step((step + 1) / 30)
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
 
