@@ -62,7 +62,7 @@ class Ask(Record):
 
 class EmbedRequest(Ask):
     items: list[Item] = Field(min_length=1)
-    parts: bool = Field(False, description="one vector per window of long items, not only the beginning")
+    parts: bool = Field(False, description="one vector per window or tile of large items, not only the beginning")
 
 
 class Vector(Record):

@@ -50,7 +50,7 @@ def text_draft(path: Path, held_out: HeldOut) -> Draft:
     prepare = _preparation(folder, preprocess)
     return Draft(
         modality="text",
-        preprocess=preprocess.model_dump(mode="json"),
+        preprocess=preprocess.model_dump(mode="json", exclude_none=True),
         encoder=encoder_graph(encoder, _example(prepare(held_out.items[0]))),
         weights={name: tensor.numpy() for name, tensor in encoder.state_dict().items()},
         pooling=folder.pooling,

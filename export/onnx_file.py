@@ -74,7 +74,7 @@ def onnx_draft(path: Path, spec: OnnxSpec, spec_folder: Path, held_out: HeldOut)
         )
     return Draft(
         modality=spec.modality,
-        preprocess=preprocess.model_dump(mode="json"),
+        preprocess=preprocess.model_dump(mode="json", exclude_none=True),
         encoder=_with_our_names(original, spec, tuple(first), embedding.shape[1]),
         weights=weights(original),
         pooling=spec.pooling,

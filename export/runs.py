@@ -104,7 +104,7 @@ class FinishedRun:
         heads = {name.removeprefix("head_"): models[name] for name in modules if modules[name].role == "head"}
         return Draft(
             modality=self.recipe.modality,
-            preprocess=modality.preprocess.model_dump(mode="json"),
+            preprocess=modality.preprocess.model_dump(mode="json", exclude_none=True),
             size=size,
             encoder=encoder_graph(encoder, example),
             weights={name: tensor.numpy() for name, tensor in encoder.state_dict().items()},

@@ -131,7 +131,7 @@ async def embed(request: Request, rooms: InRooms) -> Response:
     model, entry, encoded = await _encode(rooms, asked, asked.items, parts=asked.parts)
     facts, vectors = model.facts(entry), model.vectors(encoded.outputs, entry)
     rows = [
-        {"item": owner, "part": part and part.model_dump(), "vector": vector}
+        {"item": owner, "part": part and part.model_dump(exclude_none=True), "vector": vector}
         for owner, part, vector in zip(encoded.owners, encoded.parts, vectors, strict=True)
     ]
     answer = {"model": model.bundle.ref, "space": facts.space, "dimensions": facts.dimensions, "vectors": rows}

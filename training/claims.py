@@ -122,7 +122,12 @@ def judged(check: Check, seeds: Sequence[int], runs: dict[str, dict[int, dict[st
 
 def _value(arm: str | float, seed: int, runs: dict[str, dict[int, dict[str, Any]]]) -> float:
     """The figure of an arm's run, or a number that stands for one."""
-    return float(runs[arm][seed]["value"]) if isinstance(arm, str) else arm
+    if not isinstance(arm, str):
+        return arm
+    name, _, metric = arm.partition(":")
+    stage, _, figure = metric.partition(".")
+    run = runs[name][seed]
+    return float(run["figures"][stage][figure] if metric else run["value"])
 
 
 def interval(gaps: list[float]) -> tuple[float, float]:

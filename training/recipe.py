@@ -132,7 +132,10 @@ class Arm(_Table):
 
 
 class Check(_Table):
-    """`arm` beats `baseline`, another arm or a number, by the threshold, seed by seed: by difference or as a ratio."""
+    """`arm` beats `baseline`, another arm or a number, by the threshold, seed by seed: by difference or as a ratio.
+
+    An arm stands for its metric; `arm:stage.figure` for another figure of its run.
+    """
 
     arm: str
     baseline: str | float

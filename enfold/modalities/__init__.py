@@ -32,8 +32,9 @@ class Part(Spec):
     """Which piece of an item a vector stands for; items that fit whole have none."""
 
     index: int
-    start: int  # in the item's own unit: characters of a text, samples of a sound, slices of a volume
-    end: int
+    start: int | None = None  # in the item's own unit: characters of a text, samples of a sound, slices of a volume
+    end: int | None = None
+    box: tuple[int, int, int, int] | None = None  # of an image: left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,20 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 15)
     return float(sum(gaps))
 
 
+def bag_distances(bag: np.ndarray, prototypes: np.ndarray, mean: np.ndarray, nearest: int = 5) -> np.ndarray:
+    """Of a bag of embeddings (the tiles of a slide) to each class: the mean distance of its nearest few, [C].
+
+    bag          [N, D]  in any order
+    prototypes   [C, D]  class means of vectors as they are here: less `mean` [D], of the training items, at length 1
+
+    The least distance names the class. Chen et al. 2023 (UNI), arXiv:2308.15474, MI-SimpleShot; nothing is trained.
+    """
+    centred = bag - mean
+    directions = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    distances = np.linalg.norm(directions[:, None] - prototypes, axis=2)  # [N, C]
+    return np.sort(distances, axis=0)[:nearest].mean(0)
+
+
 def relative_mahalanobis(
     embedding: np.ndarray, means: np.ndarray, precision: np.ndarray, mean: np.ndarray, background: np.ndarray
 ) -> np.ndarray:

@@ -179,7 +179,7 @@ class Pipeline:
         ids, payloads, pictures = [], [], {}
         for one in shard:
             for sample in one.samples:
-                part = {} if sample.part is None else {"part": sample.part.model_dump()}
+                part = {} if sample.part is None else {"part": sample.part.model_dump(exclude_none=True)}
                 ids.append(point_id(self.source.uri, one.item.key, sample.part))
                 payloads.append({**one.item.fields, **about, "item": one.item.key, **part})
                 if one.picture is not None:

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from enfold.errors import Conflict
 from serving.index import Points
 
-_PART = pa.struct([("index", pa.int64()), ("start", pa.int64()), ("end", pa.int64())])
+_PART = pa.struct([("index", pa.int64()), ("start", pa.int64()), ("end", pa.int64()), ("box", pa.list_(pa.int64()))])
 OWN = {name: pa.string() for name in ("source", "item", "space", "bundle", "run")} | {"part": _PART}  # payload fields
 _NO_PAYLOAD = ("id", "vector", "thumbnail")
 RESERVED = {*OWN, *_NO_PAYLOAD}  # names that a source's fields cannot have
@@ -65,7 +65,7 @@ class Shards:
         return Points(
             ids=ids,
             vectors=vectors.flatten().to_numpy().reshape(len(ids), vectors.type.list_size),
-            payloads=[{name: value for name, value in row.items() if value is not None} for row in rows],
+            payloads=[_known(row) for row in rows],
             space=table.schema.metadata[b"space"].decode(),
             thumbnails={id: picture for id, picture in zip(ids, pictures, strict=False) if picture},
         )
@@ -94,6 +94,11 @@ class Shards:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"part-{number:05}.parquet"
+
+
+def _known(row: dict[str, Any]) -> dict[str, Any]:
+    """A row, or a struct in it, without its nulls."""
+    return {name: _known(it) if isinstance(it, dict) else it for name, it in row.items() if it is not None}
 
 
 def _of(table: pa.Table, items: list[str]) -> Any:

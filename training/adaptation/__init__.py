@@ -13,10 +13,10 @@ from enfold.tasks import softmax
 from enfold.tasks.classify import calibration_error
 from training.evaluation import Subject
 from training.heads import save_head
-from training.heads.classifier import Classifier, fit_temperature, logits_of, ood_statistics
+from training.heads.classifier import ClassifyHead, fit_temperature, logits_of, ood_statistics
 
 
-def finish(head: Classifier, subject: Subject, folder: Path) -> dict[str, float]:
+def finish(head: ClassifyHead, subject: Subject, folder: Path) -> dict[str, float]:
     """Calibrate a head on validation, measure it on test, and write it with its statistics into `folder`.
 
     subject   has the encoder under the head

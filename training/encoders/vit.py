@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
 
 from enfold.errors import WrongUse
 from training.encoders import Encoded, Encoder, Inputs
@@ -22,10 +23,14 @@ class ViTConfig(BaseModel, frozen=True, extra="forbid"):
     heads: int = Field(6, ge=1)
     mlp_ratio: float = Field(4.0, gt=0)
     pool: Literal["mean", "class"] = "mean"  # of the patch tokens, or the class token
+    layer_scale: float | None = Field(None, gt=0)  # what each branch is multiplied by at first; learnt
 
 
 class ViT(Encoder):
-    """`features["block1"]` … hold each block's patch tokens [B, N, D] before the last norm."""
+    """`features["block1"]` … hold each block's patch tokens [B, N, D] before the last norm.
+
+    Images of other sizes pass too: position embeddings are resampled to their grid.
+    """
 
     Config = ViTConfig
 
@@ -46,16 +51,24 @@ class ViT(Encoder):
             depth=config.depth,
             num_heads=config.heads,
             mlp_ratio=config.mlp_ratio,
+            init_values=config.layer_scale,
             num_classes=0,
+            dynamic_img_size=True,
         )
 
-    def forward(self, inputs: Inputs) -> Encoded:
-        final, blocks = self.net.forward_intermediates(
-            inputs["image"], output_fmt="NLC"
-        )  # [B, 1 + N, D], depth x [B, N, D]
-        tokens = final[:, 1:]
-        embedding = final[:, 0] if self.config.pool == "class" else tokens.mean(1)
-        return Encoded(tokens, embedding, features={f"block{i}": block for i, block in enumerate(blocks, start=1)})
+    def forward(self, inputs: Inputs, *, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Encoded:
+        """mask [B, N], True = `mask_token` [D] stands there instead of the patch; only training hides anything."""
+        patches = self.net.patch_embed(inputs["image"])  # [B, H / patch, W / patch, D]
+        if mask is not None and mask_token is not None:
+            hidden = mask.unflatten(1, patches.shape[1:3]).unsqueeze(-1)
+            patches = mask_token.to(patches.dtype).where(hidden, patches)
+        x, features = self.net._pos_embed(patches), {}  # [B, 1 + N, D]
+        for i, block in enumerate(self.net.blocks, start=1):
+            x = block(x)
+            features[f"block{i}"] = x[:, 1:]
+        x = self.net.norm(x)
+        tokens = x[:, 1:]
+        return Encoded(tokens, x[:, 0] if self.config.pool == "class" else tokens.mean(1), features=features)
 
 
 ENCODER = ViT

@@ -75,6 +75,18 @@ class Subject:
             self._features[split] = features(self.encoder, self.prepared(split))
         return self._features[split]
 
+    def centred(self, split: str) -> np.ndarray:
+        """Embeddings of a split less the mean of the training split's [N, D]."""
+        return self.features(split) - self.features("train").mean(0)
+
+    def means(self, split: str) -> np.ndarray:
+        """Mean of each channel of the raw inputs [N, C], less the training split's: what an image's colour tells."""
+        found = [
+            np.concatenate([array.reshape(*array.shape[:2], -1).mean(2) for array in self.prepared(part).values()], 1)
+            for part in (split, "train")
+        ]
+        return found[0] - found[1].mean(0)
+
     def pixels(self, split: str) -> np.ndarray:
         """The raw inputs flattened [N, P]: what any encoder must beat."""
         return np.concatenate([array.reshape(len(array), -1) for array in self.prepared(split).values()], axis=1)

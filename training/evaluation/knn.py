@@ -1,10 +1,15 @@
-"""Accuracy of a weighted vote of the 20 nearest training items, for the encoder and for raw inputs."""
+"""Accuracy of a weighted vote of the 20 nearest training items, for the encoder and for raw inputs.
+
+Balanced accuracies, in which every class counts alike, are of vectors less the training mean; beside the encoder's
+stands what mean colour alone reaches.
+"""
 
 import numpy as np
+from sklearn.metrics import balanced_accuracy_score
 
 from enfold.model import unit
 from training.evaluation import Subject
-from training.probes import knn_accuracy
+from training.probes import knn_accuracy, knn_vote
 
 NEEDS_LABELS = True
 
@@ -12,9 +17,13 @@ NEEDS_LABELS = True
 def evaluate(subject: Subject) -> dict[str, float]:
     train_labels, test_labels = subject.labels("train"), subject.labels("test")
     train, test = subject.features("train"), subject.features("test")
+    centred = knn_vote(subject.centred("train"), train_labels, subject.centred("test"))
+    by_colour = knn_vote(subject.means("train"), train_labels, subject.means("test"))
     return {
         "accuracy": knn_accuracy(train, train_labels, test, test_labels),
         "raw_accuracy": knn_accuracy(subject.pixels("train"), train_labels, subject.pixels("test"), test_labels),
+        "balanced_accuracy": float(balanced_accuracy_score(test_labels, centred)),
+        "colour_balanced_accuracy": float(balanced_accuracy_score(test_labels, by_colour)),
         "precision_at_10": precision(train, train_labels, test, test_labels),
         "test_items": len(test_labels),
     }

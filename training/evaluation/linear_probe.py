@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -14,7 +15,12 @@ PENALTIES = (0.01, 0.1, 1.0, 10.0)  # inverse strength, as scikit-learn's C
 
 def evaluate(subject: Subject) -> dict[str, float]:
     probe, penalty = best_probe(subject)
-    return {"accuracy": float(probe.score(subject.features("test"), subject.labels("test"))), "penalty": penalty}
+    truth, found = subject.labels("test"), probe.predict(subject.features("test"))
+    return {
+        "accuracy": float((found == truth).mean()),
+        "balanced_accuracy": float(balanced_accuracy_score(truth, found)),
+        "penalty": penalty,
+    }
 
 
 def best_probe(subject: Subject) -> tuple[Pipeline, float]:

@@ -25,10 +25,23 @@ class ClassifierConfig(BaseModel, frozen=True, extra="forbid"):
     kept: tuple[int, ...] = ()  # widths of layers kept of a projection head
 
 
-class Classifier(Head):
-    """embedding [B, D] -> logits [B, C], through layers kept of a projection head where there are any."""
+class ClassifyHead(Head):
+    """embedding [B, D] -> logits [B, C]; `config.labels` names the columns."""
 
     task = "classify"
+
+    def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
+        example = {"embedding": np.zeros((2, encoder.dim), np.float32)}
+        axes = {"embedding": {0: "batch"}}
+        return {"head_classify": GraphModule("head", self, example, axes, ("out_classify",))}
+
+    def spec(self) -> dict[str, Any]:
+        return {"labels": list(self.config.labels), "head": "head_classify"}
+
+
+class Classifier(ClassifyHead):
+    """Linear, through layers kept of a projection head where there are any."""
+
     Config = ClassifierConfig
     config: ClassifierConfig
 
@@ -42,16 +55,8 @@ class Classifier(Head):
         logits: Tensor = self.classifier(self.neck(embedding))
         return logits
 
-    def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
-        example = {"embedding": np.zeros((2, encoder.dim), np.float32)}
-        axes = {"embedding": {0: "batch"}}
-        return {"head_classify": GraphModule("head", self, example, axes, ("out_classify",))}
 
-    def spec(self) -> dict[str, Any]:
-        return {"labels": list(self.config.labels), "head": "head_classify"}
-
-
-def logits_of(head: Classifier, embeddings: np.ndarray) -> np.ndarray:
+def logits_of(head: ClassifyHead, embeddings: np.ndarray) -> np.ndarray:
     """[N, D] -> [N, C]"""
     with torch.inference_mode():
         found: np.ndarray = head.eval()(torch.from_numpy(embeddings)).numpy()

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
+from pydantic import BaseModel, Field
 from torchvision.transforms import functional as color
 
 from enfold.modalities.image import FILTERS, ImagePreprocess, normalize
@@ -71,6 +72,56 @@ def random_blur(
     if rng.random() >= probability:
         return view
     return view.filter(ImageFilter.GaussianBlur(rng.uniform(*radius)))
+
+
+def random_solarise(view: Image.Image, rng: np.random.Generator, *, probability: float) -> Image.Image:
+    """Values from the middle up are inverted."""
+    return ImageOps.solarize(view, 128) if rng.random() < probability else view
+
+
+class MultiCrop(BaseModel, frozen=True, extra="forbid"):
+    """Two large crops of an image and several small ones, as DINO draws them.
+
+    Caron et al. 2021 (DINO), arXiv:2104.14294. Where three numbers stand, they are of the first large crop, the second
+    and the small ones.
+    """
+
+    global_scale: tuple[float, float] = (0.32, 1.0)
+    local_scale: tuple[float, float] = (0.05, 0.32)
+    local_crops: int = Field(8, ge=1)
+    local_size: int = Field(96, ge=1)  # pixels; large crops have the encoder's size
+    jitter_probability: float = 0.8
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue
+    gray_probability: float = 0.2
+    blur_probability: tuple[float, float, float] = (1.0, 0.1, 0.5)
+    solarise_probability: tuple[float, float, float] = (0.0, 0.2, 0.0)
+
+    def __call__(
+        self, image: np.ndarray, rng: np.random.Generator, preprocess: ImagePreprocess
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Large crops float32 [2, 3, H, W] and small ones [V, 3, h, w]."""
+        large = [self._view(image, rng, preprocess, kind) for kind in (0, 1)]
+        small = [self._view(image, rng, preprocess, 2) for _ in range(self.local_crops)]
+        return np.stack(large), np.stack(small)
+
+    def _view(self, image: np.ndarray, rng: np.random.Generator, preprocess: ImagePreprocess, kind: int) -> np.ndarray:
+        size, scale = (self.local_size, self.local_scale) if kind == 2 else (preprocess.size, self.global_scale)
+        brightness, contrast, saturation, hue = self.jitter
+        view = random_flip(random_resized_crop(image, rng, size=size, scale=scale), rng)
+        view = color_jitter(
+            view,
+            rng,
+            probability=self.jitter_probability,
+            brightness=brightness,
+            contrast=contrast,
+            saturation=saturation,
+            hue=hue,
+        )
+        view = random_gray(view, rng, probability=self.gray_probability)
+        # The published radii are for large crops of 224 pixels.
+        radius = (0.1 * preprocess.size / 224, 2.0 * preprocess.size / 224)
+        view = random_blur(view, rng, probability=self.blur_probability[kind], radius=radius)
+        return to_array(random_solarise(view, rng, probability=self.solarise_probability[kind]), preprocess)
 
 
 def to_array(view: Image.Image, preprocess: ImagePreprocess) -> np.ndarray:

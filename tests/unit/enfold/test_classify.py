@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from enfold.tasks.classify import Classify, ClassifyAnswer, ClassifySpec, calibration_error, relative_mahalanobis
+from enfold.tasks.classify import (
+    Classify,
+    ClassifyAnswer,
+    ClassifySpec,
+    bag_distances,
+    calibration_error,
+    relative_mahalanobis,
+)
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
@@ -34,3 +41,30 @@ def test_measure_counts_what_is_right(tmp_path):
     figures = task.measure(answers, ["a", "b", "b"])
     assert figures["accuracy"] == pytest.approx(2 / 3)
     assert figures["macro_f1"] == pytest.approx(2 / 3)
+
+
+def bag() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Forty embeddings, three prototypes, a mean."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(40, 6)), rng.normal(size=(3, 6)), rng.normal(size=6)
+
+
+def test_the_order_of_tiles_does_not_change_a_slides_distances():
+    tiles, prototypes, mean = bag()
+    order = np.random.default_rng(1).permutation(40)
+    np.testing.assert_array_equal(bag_distances(tiles[order], prototypes, mean), bag_distances(tiles, prototypes, mean))
+
+
+def test_a_slide_is_as_near_to_a_class_as_its_five_nearest_tiles():
+    tiles, prototypes, mean = bag()
+    centred = (tiles - mean) / np.linalg.norm(tiles - mean, axis=1, keepdims=True)
+    by_hand = [np.mean(sorted(np.linalg.norm(x - p) for x in centred)[:5]) for p in prototypes]
+    np.testing.assert_allclose(bag_distances(tiles, prototypes, mean), by_hand)
+    few = [np.mean([np.linalg.norm(x - p) for x in centred[:3]]) for p in prototypes]
+    np.testing.assert_allclose(bag_distances(tiles[:3], prototypes, mean), few)
+
+
+def test_five_tiles_of_a_class_name_a_slide_of_a_thousand_others():
+    prototypes = np.eye(3)
+    tiles = np.concatenate([np.full((1000, 3), -1.0), np.tile([0.0, 2.0, 0.0], (5, 1))])
+    assert bag_distances(tiles, prototypes, np.zeros(3)).argmin() == 1

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as Pillow
 
 from enfold.errors import BadItem, TooLarge
-from enfold.modalities.image import Image, ImagePreprocess
+from enfold.modalities.image import Image, ImagePreprocess, Tile
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
 
@@ -101,3 +101,47 @@ def test_a_thumbnail_is_a_small_webp(image):
     picture = Pillow.open(io.BytesIO(image.thumbnail(PIXELS, 8)))
     assert picture.format == "WEBP"
     assert max(picture.size) == 8
+
+
+def tiled(least_tissue: float = 0.0) -> Image:
+    return Image(ImagePreprocess(size=4, mean=(0, 0, 0), std=(1, 1, 1), tile=Tile(side=8, least_tissue=least_tissue)))
+
+
+def test_tiles_cover_the_image_and_lie_inside_it():
+    samples = tiled().prepare(np.zeros((19, 24, 3), np.uint8), parts=True)
+    covered = np.zeros((19, 24), int)
+    for i, sample in enumerate(samples):
+        left, top, right, bottom = sample.part.box
+        assert (sample.part.index, right - left, bottom - top) == (i, 8, 8)
+        assert sample.arrays["image"].shape == (3, 4, 4)
+        covered[top:bottom, left:right] += 1
+    assert len(samples) == 9
+    assert covered.min() == 1
+
+
+def test_tiles_of_glass_are_skipped_and_an_image_of_glass_is_refused():
+    slide = np.full((8, 24, 3), 245, np.uint8)
+    slide[:4, 8:16] = (180, 90, 160)  # half of the middle tile
+    [sample] = tiled(0.5).prepare(slide, parts=True)
+    assert sample.part.box == (8, 0, 16, 8)
+    with pytest.raises(BadItem, match="no tile of 8 pixels shows 51% tissue"):
+        tiled(0.51).prepare(slide, parts=True)
+
+
+@pytest.mark.parametrize(("modality", "shape"), [(tiled(), (8, 8, 3)), (Image(ImagePreprocess(size=4)), (30, 30, 3))])
+def test_an_image_no_larger_than_a_tile_has_no_parts(modality, shape):
+    value = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    [sample], [whole] = modality.prepare(value, parts=True), modality.prepare(value)
+    assert sample.part is None
+    np.testing.assert_array_equal(sample.arrays["image"], whole.arrays["image"])
+
+
+def test_a_tile_is_prepared_as_if_it_came_alone():
+    slide = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+    samples = tiled().prepare(slide, parts=True)
+    changed = slide.copy()
+    changed[8:] = 0
+    again = tiled().prepare(changed, parts=True)
+    alone = tiled().prepare(slide[:8, 8:])[0]
+    np.testing.assert_array_equal(samples[1].arrays["image"], alone.arrays["image"])
+    np.testing.assert_array_equal(again[1].arrays["image"], alone.arrays["image"])

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from training import recipe
-from training.claims import interval, verdict
+from training.claims import interval, judged, verdict
+from training.recipe import Check
 
 CLAIM = recipe.load("gmml").claim
 CHECK = CLAIM.check[0]
@@ -51,3 +52,15 @@ def test_one_failing_check_fails_the_claim():
     found = verdict(claim, runs([0.10, 0.11, 0.12]))
     assert [check["verdict"] for check in found["checks"]] == ["holds", "fails"]
     assert found["verdict"] == "fails"
+
+
+def test_an_arm_may_be_asked_for_another_figure_of_its_run():
+    def arm(value, other):
+        return {seed: {"value": value, "figures": {"look": {"other": other}}} for seed in range(3)}
+
+    found = {"a": arm(0.5, 0.9), "b": arm(0.4, 0.3)}
+    values = [
+        judged(Check(arm=first, baseline=second, relation="ratio", threshold=1.0), range(3), found)["value"]
+        for first, second in (("a", "b"), ("a:look.other", "b:look.other"), ("a:look.other", "a"))
+    ]
+    assert values == [1.25, 3.0, 1.8]

@@ -265,3 +265,28 @@ def test_a_fetched_model_is_not_opened_as_a_data_set(tmp_path):
         open_dataset("minilm", data=tmp_path / "data")
     (target / "model.safetensors").write_bytes(b"other")
     assert not builders.is_current(minilm.FACTS, target)
+
+
+@pytest.mark.parametrize(
+    ("file", "asked"),
+    [
+        ("tiny-1.0-py3-none-any.whl", []),
+        (
+            "tiny-1.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+            [
+                "--only-binary=:all:",
+                "--implementation=cp",
+                "--python-version=311",
+                "--abi=cp311",
+                "--platform=manylinux_2_24_x86_64",
+                "--platform=manylinux_2_28_x86_64",
+            ],
+        ),
+    ],
+)
+def test_a_wheel_for_one_platform_is_asked_for_by_its_tags(tmp_path, monkeypatch, file, asked):
+    commands: list[list[str]] = []
+    monkeypatch.setattr(fetch.subprocess, "run", lambda command, **options: commands.append(command))
+    package = archive(tmp_path / "tiny-1.0.whl", {}).model_copy(update={"file": file})
+    fetch.DOWNLOAD["pypi"](package, tmp_path)
+    assert commands[0][commands[0].index(str(tmp_path)) + 1 :] == asked

@@ -85,3 +85,38 @@ def test_wrong_names_and_numbers_are_told():
         build("vit", SMALL["vit"], 30)
     with pytest.raises(WrongUse, match=r"encoder 'resnet': unknown key 'widht'. Known: block, layers, stem, width"):
         build("resnet", {"widht": 3}, 32)
+
+
+def test_a_vit_takes_images_of_another_size():
+    """A small crop has fewer tokens, at positions resampled to its grid; the size it was built for has its own."""
+    encoder, seen = tiny.vit().eval(), []
+    encoder.net.blocks[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    assert encoder({"image": torch.zeros(2, 3, 8, 8)}).tokens.shape == (2, 4, 16)
+    encoder({"image": torch.zeros(2, 3, 16, 16)})
+    bias = encoder.net.patch_embed.proj.bias
+    torch.testing.assert_close(seen[1][0, 1:], bias + encoder.net.pos_embed[0, 1:])
+    corner = (seen[0][0, 1:] - bias)[0]  # lies among the four corner positions it was resampled from
+    four = encoder.net.pos_embed[0, 1:].reshape(4, 4, 16)[:2, :2].reshape(4, 16)
+    assert torch.corrcoef(torch.stack([corner, four.mean(0)]))[0, 1] > 0.9
+
+
+def test_what_is_hidden_from_a_vit_is_the_mask_token_at_its_place():
+    encoder, image, token = tiny.vit().eval(), torch.randn(2, 3, 16, 16), torch.randn(16)
+    mask = torch.zeros(2, 16, dtype=torch.bool)
+    plain = encoder({"image": image})
+    torch.testing.assert_close(encoder({"image": image}, mask=mask, mask_token=token).tokens, plain.tokens)
+    mask[0, 5] = True
+    hidden = encoder({"image": image}, mask=mask, mask_token=token)
+    assert not torch.allclose(hidden.tokens[0], plain.tokens[0])
+    torch.testing.assert_close(hidden.tokens[1], plain.tokens[1])
+    other = image.clone()
+    other[0, :, 4:8, 4:8] = 9.0  # patch 5 is in the second row and column of four
+    torch.testing.assert_close(encoder({"image": other}, mask=mask, mask_token=token).tokens, hidden.tokens)
+
+
+def test_layer_scale_starts_a_branch_at_the_given_strength():
+    scaled = build("vit", SMALL["vit"] | {"layer_scale": 1e-5}, 32)
+    gamma = torch.stack([scale.gamma for block in scaled.net.blocks for scale in (block.ls1, block.ls2)])
+    torch.testing.assert_close(gamma, torch.full_like(gamma, 1e-5))
+    encoded = scaled({"image": IMAGES})
+    torch.testing.assert_close(encoded.features["block2"], encoded.features["block1"], atol=1e-3, rtol=1e-3)

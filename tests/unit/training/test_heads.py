@@ -9,6 +9,7 @@ from enfold.tasks.classify import relative_mahalanobis
 from tests.unit.training import tiny
 from training.heads import load_head, save_head
 from training.heads.classifier import Classifier, ClassifierConfig, fit_temperature, logits_of, ood_statistics
+from training.heads.prototypes import Prototypes, PrototypesConfig
 
 RNG = np.random.default_rng(0)
 
@@ -41,3 +42,26 @@ def test_a_saved_head_gives_the_same_logits(tmp_path, kept):
     np.testing.assert_array_equal(logits_of(back.head, inputs), logits_of(head, inputs))
     assert back.spec == {"labels": ["a", "b", "c"], "head": "head_classify", "temperature": 1.5}
     assert back.resources == {"resources/means.npz": b"numbers"}
+
+
+def prototypes() -> Prototypes:
+    head = Prototypes(tiny.vit(), PrototypesConfig(labels=("a", "b", "c")))
+    for buffer in head.buffers():
+        buffer.normal_()
+    return head
+
+
+def test_saved_prototypes_give_the_same_logits(tmp_path):
+    head, inputs = prototypes(), RNG.normal(size=(5, 16)).astype(np.float32)
+    save_head(tmp_path, head)
+    back = load_head(tmp_path, tiny.vit()).head
+    assert isinstance(back, Prototypes)
+    np.testing.assert_array_equal(logits_of(back, inputs), logits_of(head, inputs))
+
+
+def test_logits_of_prototypes_are_minus_squared_distances_of_centred_directions():
+    head, inputs = prototypes(), RNG.normal(size=(5, 16)).astype(np.float32)
+    centred = inputs - head.mean.numpy()
+    directions = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    by_hand = [[-((x - p) ** 2).sum() for p in head.prototypes.numpy()] for x in directions]
+    np.testing.assert_allclose(logits_of(head, inputs), by_hand, rtol=1e-4)

@@ -72,3 +72,54 @@ def test_a_view_is_normalised_as_serving_does():
     square = IMAGE[:16, :16]
     served = ImageModality(preprocess).prepare(square)[0].arrays["image"]
     np.testing.assert_array_equal(views.to_array(Image.fromarray(square), preprocess), served)
+
+
+def test_solarising_inverts_what_is_bright():
+    solarised = np.asarray(views.random_solarise(Image.fromarray(IMAGE), rng(), probability=1))
+    np.testing.assert_array_equal(solarised, np.where(IMAGE < 128, IMAGE, 255 - IMAGE))
+    view = Image.fromarray(IMAGE)
+    changed = [views.random_solarise(view, rng(seed), probability=0.2) is not view for seed in range(300)]
+    assert 0.13 < np.mean(changed) < 0.27
+
+
+def test_multi_crop_makes_two_large_crops_and_the_small_ones_asked_for():
+    crop = views.MultiCrop(local_crops=5, local_size=8)
+    large, small = crop(IMAGE, rng(), ImagePreprocess(size=16))
+    assert (large.shape, small.shape) == ((2, 3, 16, 16), (5, 3, 8, 8))
+    assert len({view.tobytes() for view in (*large, *small)}) == 7
+
+
+def test_large_crops_show_more_of_the_image_than_small_ones():
+    """Of a ramp from left to right, a crop's spread of values is the share of the width that it shows."""
+    ramp = np.repeat(np.tile(np.arange(240, dtype=np.uint8), (240, 1))[..., None], 3, 2)
+    crop = views.MultiCrop(
+        local_crops=2,
+        local_size=16,
+        jitter_probability=0,
+        gray_probability=0,
+        blur_probability=(0, 0, 0),
+        solarise_probability=(0, 0, 0),
+    )
+    shown = [
+        [np.ptp(v) for v in crop(ramp, rng(seed), ImagePreprocess(size=16, mean=(0, 0, 0), std=(1, 1, 1)))]
+        for seed in range(40)
+    ]
+    large, small = np.mean(shown, 0)
+    assert large > 1.3 * small
+
+
+def test_the_first_large_crop_is_always_blurred_and_only_the_second_is_solarised():
+    sharp = {
+        "jitter_probability": 0,
+        "gray_probability": 0,
+        "global_scale": (1, 1),
+        "local_scale": (1, 1),
+        "local_size": 16,
+    }
+    white = np.full((32, 32, 3), 255, np.uint8)
+    preprocess = ImagePreprocess(size=16, mean=(0, 0, 0), std=(1, 1, 1))
+    crops = [views.MultiCrop(**sharp)(white, rng(seed), preprocess) for seed in range(100)]
+    dark = [[view.mean() < 0.5 for view in (*large, *small)] for large, small in crops]
+    share = np.mean(dark, 0)
+    assert share[0] == share[2:].max() == 0
+    assert 0.1 < share[1] < 0.32

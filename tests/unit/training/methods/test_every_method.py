@@ -42,7 +42,8 @@ def slug(request: pytest.FixtureRequest) -> str:
     return found
 
 
-def test_the_loss_is_finite_and_reaches_the_whole_encoder(slug: str):
+def test_the_loss_is_finite_and_reaches_what_learns(slug: str):
+    """Which is an encoder at least: the exported one, or the student whose average that is."""
     method = made(slug)
     optimizer = torch.optim.SGD(method.parameters(), 0.01)
     for _ in range(2):  # a residual branch that starts at nothing passes no gradient on before it has moved
@@ -51,8 +52,10 @@ def test_the_loss_is_finite_and_reaches_the_whole_encoder(slug: str):
         loss.backward()
         optimizer.step()
     assert torch.isfinite(loss)
-    learning = [weight.grad is not None and weight.grad.abs().sum() > 0 for weight in method.encoder.parameters()]
-    assert np.mean(learning) > 0.9
+    trained = [weight for weight in method.parameters() if weight.requires_grad]
+    learning = [weight for weight in trained if weight.grad is not None and weight.grad.abs().sum() > 0]
+    assert len(learning) > 0.9 * len(trained)
+    assert sum(map(torch.numel, learning)) > 0.9 * sum(map(torch.numel, method.encoder.parameters()))
 
 
 def test_the_same_chance_gives_the_same_loss(slug: str):
@@ -65,17 +68,17 @@ def test_the_same_chance_gives_the_same_loss(slug: str):
 
 
 def test_the_loss_falls_on_one_batch(slug: str):
+    """With what follows a step left out: averages and schedules would move the target while it is approached."""
     method = made(slug)
     one = batch(method, slug)
     optimizer = torch.optim.AdamW(method.parameters(), 1e-3)
     losses = []
-    for step in range(30):
+    for _ in range(30):
         torch.manual_seed(0)
         loss = method(one)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        method.after_step((step + 1) / 30)
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
 
