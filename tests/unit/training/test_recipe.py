@@ -18,7 +18,7 @@ def test_every_recipe_resolves_in_both_sizes(slug, smoke):
         ("data.sauce=x", "unknown key 'data.sauce'. Known: source, train_items"),
         ("encoder.nam=vit", "unknown key 'encoder.nam'. Known: config, name"),
         ("preprocess.sice=3", "unknown key 'sice'"),
-        ("stage.pretrain.lr=3", "Known: config, data, encoder, method, name, needs, train, verb"),
+        ("stage.pretrain.lr=3", "Known: config, data, encoder, method, name, needs, seed, train, verb"),
         ("stage.evaluate.needs=['nothing']", "needs 'nothing'"),
         ("preprocess.size=0", "'size' is 0"),
         ("seed", "write it as key=value"),
@@ -37,7 +37,7 @@ def test_unknown_recipes_and_stages_list_the_known():
         recipe.load("gmml", overrides=["stage.pretran.method=x"])
     with pytest.raises(UnknownName, match=r"unknown method 'gmmm'. Did you mean 'gmml'"):
         recipe.load("gmml", overrides=["stage.pretrain.method=gmmm"])
-    with pytest.raises(UnknownName, match=r"Known: resnet, vit"):
+    with pytest.raises(UnknownName, match=r"Known: causal_lm, .*resnet, stunet, vit"):
         recipe.load("gmml", overrides=["encoder.name=wit"])
 
 

@@ -14,7 +14,9 @@ from tests.unit.training.test_stages import pictures, run_of
 from training.artefacts import few_labels, needed_encoder
 from training.data.dataset import Record
 from training.evaluation import Subject, knn, linear_probe, retrieval, simpleshot
-from training.heads import PrototypeHead, load_head, logits_of
+from training.heads import load_head
+from training.heads.classifier import logits_of
+from training.heads.prototypes import Prototypes
 from training.recipe import Adapt
 from training.run import Run
 
@@ -129,7 +131,8 @@ def test_a_perfect_map_of_the_slide_finds_its_neighbours():
 
 
 def test_the_mean_of_each_channel_is_what_colour_tells(tmp_path: Path):
-    subject = Subject(None, run_of(pictures(tmp_path / "two", ["one", "two"])))
+    run = run_of(pictures(tmp_path / "two", ["one", "two"]))
+    subject = Subject(None, run, run.dataset)
     raw = {split: subject.prepared(split)["image"].mean((2, 3)) for split in ("train", "test")}
     np.testing.assert_allclose(subject.means("test"), raw["test"] - raw["train"].mean(0), rtol=1e-4, atol=1e-6)
 
@@ -141,13 +144,14 @@ def test_the_stage_writes_class_means_of_the_labels_it_may_see(tmp_path: Path, l
     stage = Adapt(name="protos", verb="adapt", adaptation="prototypes", labels=labels)
     run = Run(resolved.model_copy(update={"stage": (stage,)}), settings.load())
     figures = run.carry_out()["stages"]["protos"]["figures"]
-    head, names, _ = load_head(run.folder("protos"))
-    subject = Subject(needed_encoder(stage, run), run)
+    subject = Subject(needed_encoder(stage, run), run, run.dataset)
+    saved = load_head(run.folder("protos"), subject.encoder)
+    head, names = saved.head, saved.spec["labels"]
     seen = few_labels(subject.data("train"), labels, run.seed)
     where = [r.id for r in subject.data("train").records]
     rows = [where.index(record.id) for record in seen.records]
     directions = unit(subject.centred("train"))[rows]
-    assert isinstance(head, PrototypeHead)
+    assert isinstance(head, Prototypes)
     assert (names, figures["labels"]) == (["one", "two"], len(rows))
     for label in (0, 1):
         np.testing.assert_allclose(
