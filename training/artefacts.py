@@ -17,7 +17,7 @@ from training.data.dataset import Dataset, digest
 from training.data.sources import open_dataset
 from training.encoders import Encoder, build, load_encoder, load_pretrained, save_encoder
 from training.methods import Item, Method
-from training.recipe import Adapt, Pretrain, Select, Stage
+from training.recipe import Pretrain, Select, Stage
 from training.run import Run
 
 
@@ -25,7 +25,7 @@ class Items(Sequence[Item]):
     """The decoded items of a split with their label numbers, read when asked for."""
 
     def __init__(self, run: Run, data: Dataset):
-        self._data, self._modality, self._labels = data, run.modality, data.labels()
+        self._data, self._modality, self.labels = data, run.modality, data.labels().tolist()
         self._sides = run.sides
 
     def __len__(self) -> int:
@@ -33,7 +33,7 @@ class Items(Sequence[Item]):
 
     def __getitem__(self, index: Any) -> Any:
         sides = {name: self._data.side(index, name, reader) for name, reader in self._sides.items()}
-        return Item(self._data.read(index, self._modality), int(self._labels[index]), index, sides)
+        return Item(self._data.read(index, self._modality), self.labels[index], index, sides)
 
 
 def few_labels(data: Dataset, share: float | None, seed: int) -> Dataset:
@@ -129,14 +129,13 @@ def needed_state(stage: Pretrain, run: Run) -> dict[str, Tensor] | None:
     return load_file(run.folder(made[-1].name) / "method.safetensors")
 
 
-def pretrained_method(stage: Adapt, run: Run) -> Method:
+def pretrained_method(stage: Stage, run: Run) -> Method:
     """The whole method of the pretraining that `stage` needs, heads and all."""
     made = [one for one in run.recipe.stage if isinstance(one, Pretrain) and one.name in stage.needs]
     if not made:
-        raise WrongUse(f"stage '{stage.name}' keeps layers of a projection head: let it need a pretrain stage")
-    method = methods.get(made[-1].method).build(
-        fresh_encoder(run, made[-1].encoder), made[-1].config, run.modality.preprocess
-    )
+        raise WrongUse(f"stage '{stage.name}' works on more of a method than its encoder: let it need a pretrain stage")
+    encoder = fresh_encoder(run, made[-1].encoder)
+    method = methods.get(made[-1].method).build(encoder, made[-1].config, run.modality.preprocess, run.sides)
     method.load_state_dict(load_file(run.folder(made[-1].name) / "method.safetensors"))
     return method
 

@@ -34,7 +34,7 @@ PROBE_ITEMS = 1000  # of each split: enough for a live accuracy within about 3 p
 def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
     torch.manual_seed(run.seed)
     encoder = fresh_encoder(run, stage.encoder)
-    method = methods.get(stage.method).build(encoder, stage.config, run.modality.preprocess)
+    method = methods.get(stage.method).build(encoder, stage.config, run.modality.preprocess, run.sides)
     if (state := needed_state(stage, run)) is not None:
         method.carry(state)
     items, probe = Items(run, training_items(stage, run)), live_probe(run, run.data(stage))
@@ -75,7 +75,7 @@ def adapt(stage: Adapt, run: Run) -> dict[str, Any]:
 
 
 def evaluate(stage: Evaluate, run: Run) -> dict[str, Any]:
-    subject = Subject(needed_encoder(stage, run), run, run.data(stage))
+    subject = Subject(needed_encoder(stage, run), run, run.data(stage), stage)
     figures: dict[str, Any] = {}
     for name in stage.evaluations:
         evaluation = import_module(f"training.evaluation.{name}")

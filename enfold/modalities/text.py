@@ -119,6 +119,11 @@ class Text(Modality[str]):
         return file.getvalue()
 
     @cached_property
+    def vocabulary(self) -> int:
+        """Tokens there are."""
+        return int(self._tokenizer.get_vocab_size())
+
+    @cached_property
     def _tokenizer(self) -> Any:
         tokenizers = require("tokenizers", "text", "reading text")
         if self.folder is None:

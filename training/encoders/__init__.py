@@ -36,7 +36,7 @@ class Encoded:
 
 
 class Encoder(nn.Module):
-    """`inputs` are named as the modality names them: {"image": [B, 3, H, W]}."""
+    """`inputs` are named as the modality names them: {"image": [B, 3, H, W]}, {"input_ids": [B, T], …}."""
 
     Config: ClassVar[type[BaseModel]]
     net: Any  # the library's network
@@ -52,7 +52,10 @@ def names() -> tuple[str, ...]:
 
 
 def build(name: str, config: dict[str, Any], size: int) -> Encoder:
-    """A fresh encoder for inputs of `size` (of an image: pixels a side). Raises UnknownName or WrongUse."""
+    """A fresh encoder for inputs of `size`: pixels a side of an image, tokens of a text's vocabulary.
+
+    Raises UnknownName or WrongUse.
+    """
     if name not in names():
         raise UnknownName.among("encoder", name, names())
     module = import_module(f"{__name__}.{name}")

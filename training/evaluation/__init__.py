@@ -4,14 +4,18 @@ Every figure is on the test split; whatever an evaluation chooses (a penalty, a 
 One that asks for labels says so by NEEDS_LABELS.
 """
 
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from enfold.modalities import Arrays
+from training.artefacts import pretrained_method
 from training.data.dataset import Dataset
 from training.encoders import Encoder
+from training.methods import Method
 from training.probes import features
+from training.recipe import Stage
 
 if TYPE_CHECKING:
     from training.run import Run
@@ -20,11 +24,11 @@ if TYPE_CHECKING:
 class Subject:
     """An encoder and the data it is judged on; features are computed once per split.
 
-    Where some items have labels, the others are left out.
+    Where some items have labels, the others are left out. With a stage, the whole method that it needs is at hand.
     """
 
-    def __init__(self, encoder: Encoder | None, run: "Run", dataset: Dataset):
-        self.encoder, self.run, self.dataset = encoder, run, dataset
+    def __init__(self, encoder: Encoder | None, run: "Run", dataset: Dataset, stage: Stage | None = None):
+        self.encoder, self.run, self.dataset, self.stage = encoder, run, dataset, stage
         self._data: dict[str, Dataset] = {}
         self._features: dict[str, np.ndarray] = {}
 
@@ -37,6 +41,17 @@ class Subject:
         """Whether every split has labelled items, and training at least two classes of them."""
         found = [np.unique(self.labels(split)) for split in ("train", "val", "test")]
         return len(found[0]) > 1 and all(len(labels) and labels[0] >= 0 for labels in found)
+
+    @cached_property
+    def method(self) -> Method:
+        """The last needed pretraining's, in evaluation mode: the encoder with what lies beside it."""
+        assert self.stage is not None
+        return pretrained_method(self.stage, self.run).eval()
+
+    def side(self, split: str, name: str) -> list[Any]:
+        """What stands in a column beside every item of a split, decoded."""
+        data = self.data(split)
+        return [data.side(i, name, self.run.sides[name]) for i in range(len(data))]
 
     def data(self, split: str) -> Dataset:
         if split not in self._data:
