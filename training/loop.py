@@ -113,6 +113,7 @@ def _train(
         warnings.filterwarnings("ignore", message=".*dataloader is not resumable")  # it starts at the right step
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         warnings.filterwarnings("ignore", message=".*(isinstance.treespec|smaller than the logging interval)")
+        warnings.filterwarnings("ignore", message="Found .* in eval mode")  # what a method freezes
         trainer.fit(training, loader, ckpt_path=last)
     if training.average is not None:
         method.encoder.load_state_dict(training.average.module.state_dict())

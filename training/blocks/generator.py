@@ -21,7 +21,7 @@ class Generator(nn.Module):
     """Noise and an encoded text to an image in [-1, 1]."""
 
     def __init__(self, *, noise: int, text: int, condition: int, width: int, size: int):
-        """noise, text, condition: widths of what comes in and of the blurred sentence; width: channels of the last map."""
+        """noise, text, condition: widths of inputs and of the blurred sentence; width: channels of the last map."""
         super().__init__()
         doublings = (size // FIRST).bit_length() - 1
         if size != FIRST << doublings or not doublings:
