@@ -112,17 +112,32 @@ def verdict(claim: Claim, runs: dict[str, dict[int, dict[str, Any]]]) -> dict[st
 
 def judged(check: Check, seeds: Sequence[int], runs: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any]:
     """One check: the mean over seeds with its interval, held against the threshold."""
-    pairs = [(_value(check.arm, seed, runs), _value(check.baseline, seed, runs)) for seed in seeds]
+    pairs = [tuple(_value(side, check.metric, seed, runs) for side in (check.arm, check.baseline)) for seed in seeds]
     gains = [a / max(b, 1e-12) if check.relation == "ratio" else a - b for a, b in pairs]
     low, high = interval(gains)
-    word = "holds" if low >= check.threshold else "fails" if high < check.threshold else "undecided"
-    found = {"verdict": word, "value": round(float(np.mean(gains)), 4), "interval": [round(low, 4), round(high, 4)]}
+    found = {
+        "verdict": _word(check.threshold, low, high),
+        "value": round(float(np.mean(gains)), 4),
+        "interval": [round(low, 4), round(high, 4)],
+    }
     return check.model_dump() | found
 
 
-def _value(arm: str | float, seed: int, runs: dict[str, dict[int, dict[str, Any]]]) -> float:
-    """The figure of an arm's run, or a number that stands for one."""
-    return float(runs[arm][seed]["value"]) if isinstance(arm, str) else arm
+def _word(threshold: float | None, low: float, high: float) -> str:
+    if threshold is None:
+        return "reported"
+    return "holds" if low >= threshold else "fails" if high < threshold else "undecided"
+
+
+def _value(arm: str | float, metric: str | None, seed: int, runs: dict[str, dict[int, dict[str, Any]]]) -> float:
+    """A figure of an arm's run, its own one without `metric`; or a number that stands for one."""
+    if not isinstance(arm, str):
+        return arm
+    run = runs[arm][seed]
+    if metric is None:
+        return float(run["value"])
+    stage, _, figure = metric.partition(".")
+    return float(run["figures"][stage][figure])
 
 
 def interval(gaps: list[float]) -> tuple[float, float]:

@@ -131,12 +131,16 @@ class Arm(_Table):
 
 
 class Check(_Table):
-    """`arm` beats `baseline`, another arm or a number, by the threshold, seed by seed: by difference or as a ratio."""
+    """`arm` beats `baseline`, another arm or a number, by the threshold, seed by seed: by difference or as a ratio.
+
+    Without a threshold it is reported only.
+    """
 
     arm: str
     baseline: str | float
     relation: Literal["difference", "ratio"] = "difference"
-    threshold: float
+    threshold: float | None = None
+    metric: str | None = None  # <stage>.<figure>, where it is not the arms' own
 
 
 class Claim(_Table):

@@ -38,8 +38,10 @@ def word_scores(image: Encoded, text: Encoded, gammas: tuple[float, float, float
     # First the words compete for a region, then the regions for a word.
     shares = products.masked_fill(padding, -torch.inf).softmax(2)
     looks = (gammas[0] * shares).softmax(3)
-    seen = torch.einsum("ijtn,jnd->ijtd", looks, regions)  # what each word sees of each image
-    fits = F.cosine_similarity(seen, words[:, None], dim=3)  # [B texts, B images, T]
+    # Cosine of a word and what it sees, sum_n looks_n region_n, without ever writing that down: it is [B, B, T, D].
+    lengths = (looks * torch.einsum("ijtn,jnm->ijtm", looks, regions @ regions.transpose(1, 2))).sum(3)  # squared
+    among = lengths.clamp(min=1e-12).sqrt() * words.norm(dim=2).clamp(min=1e-6)[:, None]
+    fits = (looks * products).sum(3) / among  # [B texts, B images, T]
     return (gammas[1] * fits).masked_fill(padding[..., 0], -torch.inf).logsumexp(2) / gammas[1]
 
 

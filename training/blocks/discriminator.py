@@ -28,11 +28,19 @@ class Discriminator(nn.Module):
 
     def forward(self, image: Tensor, sentence: Tensor) -> Tensor:
         """image [B, 3, H, W], sentence [B, D] -> [B], above 0 for real and fitting"""
+        return self.judge(self.look(image), sentence)
+
+    def look(self, image: Tensor) -> Tensor:
+        """What an image [B, 3, H, W] shows, whatever the sentence: [B, C, 4, 4]."""
         x = self.first(image)
         for block in self.blocks:
             x = block(x)
+        return x
+
+    def judge(self, shown: Tensor, sentence: Tensor) -> Tensor:
+        """The answer [B] to what an image shows and a sentence [B, D]."""
         told = sentence[:, :, None, None].expand(-1, -1, LAST, LAST)
-        joint = F.leaky_relu(self.joint(torch.cat([x, told], 1)), SLOPE)
+        joint = F.leaky_relu(self.joint(torch.cat([shown, told], 1)), SLOPE)
         return self.answer(joint).flatten()
 
 

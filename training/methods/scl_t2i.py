@@ -165,8 +165,8 @@ class SCLT2I(Method):
             sentence, (fake, _) = text.embedding, self.fake(noise, text)
             # Batches lie class by class, so that half a batch away is another class.
             others = sentence.roll(len(sentence) // 2, 0)
-            answers = [self.discriminator(*pair) for pair in ((real, sentence), (fake, sentence), (real, others))]
-            loss = loss + hinge(*answers)
+            judge, shown = self.discriminator.judge, self.discriminator.look(real)
+            loss = loss + hinge(judge(shown, sentence), self.discriminator(fake, sentence), judge(shown, others))
             if int(self.judged) % config.penalty_steps == 0:
                 loss = loss + matching_gradient_penalty(
                     self.discriminator, real, sentence, weight=config.penalty_weight, power=config.penalty_power
@@ -198,7 +198,10 @@ class SCLT2I(Method):
         return torch.randn(len(batch["label"]), self.config.noise).to(batch["image"])
 
     def text(self, batch: Batch, branch: int) -> Encoded:
-        encoded: Encoded = self.text_encoder({name: batch[name][:, branch] for name in ("input_ids", "attention_mask")})
+        """A branch's captions, padded no further than to their longest."""
+        longest = int(batch["attention_mask"].sum(2).max())
+        names = ("input_ids", "attention_mask")
+        encoded: Encoded = self.text_encoder({name: batch[name][:, branch, :longest] for name in names})
         return encoded
 
     def fake(self, noise: Tensor, text: Encoded) -> tuple[Tensor, Tensor]:

@@ -51,3 +51,21 @@ def test_one_failing_check_fails_the_claim():
     found = verdict(claim, runs([0.10, 0.11, 0.12]))
     assert [check["verdict"] for check in found["checks"]] == ["holds", "fails"]
     assert found["verdict"] == "fails"
+
+
+def test_a_check_without_a_threshold_is_reported_and_decides_nothing():
+    told = CHECK.model_copy(update={"threshold": None})
+    found = verdict(CLAIM.model_copy(update={"check": (CHECK, told)}), runs([0.10, 0.11, 0.12]))
+    assert [check["verdict"] for check in found["checks"]] == ["holds", "reported"]
+    assert found["verdict"] == "holds"
+
+
+def test_a_check_may_look_at_another_figure_of_the_same_runs():
+    other = CHECK.model_copy(update={"metric": "judge.recall"})
+    made = runs([0.10, 0.11, 0.12])
+    for arm, gap in ((CHECK.arm, 0.0), (CHECK.baseline, 0.5)):
+        for run in made[arm].values():
+            run["figures"] = {"judge": {"recall": 0.1 + gap}}
+    found = verdict(CLAIM.model_copy(update={"check": (other,)}), made)
+    assert found["checks"][0]["value"] == -0.5
+    assert found["verdict"] == "fails"
