@@ -49,7 +49,7 @@ def test_padding_says_nothing():
 
 
 def test_it_is_one_graph_for_every_batch_and_length():
-    model = generator().eval()
+    model = generator(8).eval()
     axes = ({0: "batch"}, {0: "batch"}, {0: "batch", 1: "length"}, {0: "batch", 1: "length"})
     program = torch.onnx.export(
         model, tuple(inputs()), dynamo=True, verbose=False, input_names=NAMES, dynamic_shapes=axes

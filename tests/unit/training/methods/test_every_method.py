@@ -1,39 +1,59 @@
-"""Laws of every method of the catalogue, on its own recipe at its smoke size."""
+"""Laws of every method of the catalogue, on its own recipe at its smoke size: every phase, every turn."""
 
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import default_collate
 
-from training import catalogue, methods, recipe
+from enfold.modalities.text import TOKENIZER
+from training import catalogue, methods, recipe, tokenizer
 from training.encoders import build
-from training.methods import Batch, Item, Method
-from training.recipe import Pretrain
+from training.methods import Batch, Item, Method, Turn
+from training.recipe import Pretrain, Recipe
 
 BATCH = 4
+TEXTS = ("a red circle\na red circle, round", "a blue square\na blue square, four corners")
 
 
-def items(modality: str) -> list[Item]:
+def items(facts: Recipe) -> list[Item]:
     rng = np.random.default_rng(0)
-    assert modality == "image", f"give this test items of modality '{modality}'"
-    return [Item(rng.integers(0, 256, (40, 48, 3), np.uint8), i % 2, i) for i in range(BATCH)]
+    assert facts.modality == "image", f"give this test items of modality '{facts.modality}'"
+    assert all(side.modality == "text" for side in facts.sides.values()), "give this test sides of that modality"
+    texts = [dict.fromkeys(facts.sides, TEXTS[i % 2]) for i in range(BATCH)]
+    return [Item(rng.integers(0, 256, (40, 48, 3), np.uint8), i % 2, i, texts[i]) for i in range(BATCH)]
 
 
-def made(slug: str) -> Method:
-    facts = recipe.load(slug, smoke=True)
-    stage = next(stage for stage in facts.stage if isinstance(stage, Pretrain))
-    preprocess = facts.modality_of().preprocess
-    torch.manual_seed(0)
-    encoder = build(facts.encoder.name, facts.encoder.config, preprocess.size)
-    return methods.get(stage.method).build(encoder, stage.config, preprocess)
+class Case:
+    """A pretraining of a method's own recipe, and whose turn it is."""
 
+    def __init__(self, slug: str, stage: str, resources: Path):
+        self.facts, self.resources = recipe.load(slug, smoke=True), resources
+        self.stage = next(one for one in self.facts.stage if isinstance(one, Pretrain) and one.name == stage)
+        if self.facts.tokenizer is not None:
+            file = resources / TOKENIZER
+            file.parent.mkdir()
+            file.write_text(tokenizer.train(TEXTS, self.facts.tokenizer.vocabulary))
 
-def batch(method: Method, slug: str) -> Batch:
-    examples = [method.example(item, np.random.default_rng(item.index)) for item in items(recipe.load(slug).modality)]
-    found: Batch = default_collate(examples)
-    return found
+    def made(self, turn: Turn | None = None) -> Method:
+        preprocess = self.facts.modality_of().preprocess
+        torch.manual_seed(0)
+        encoder = build(self.facts.encoder.name, self.facts.encoder.config, preprocess.size)
+        sides = self.facts.sides_of(self.resources)
+        method = methods.get(self.stage.method).build(encoder, self.stage.config, preprocess, sides)
+        if turn is not None:
+            method.take(turn)
+        return method.train()
+
+    def turns(self) -> tuple[Turn | None, ...]:
+        return self.made().turns() or (None,)
+
+    def batch(self, method: Method) -> Batch:
+        examples = [method.example(item, np.random.default_rng(item.index)) for item in items(self.facts)]
+        found: Batch = default_collate(examples)
+        return found
 
 
 @pytest.fixture(params=methods.names())
@@ -42,31 +62,51 @@ def slug(request: pytest.FixtureRequest) -> str:
     return found
 
 
-def test_the_loss_is_finite_and_reaches_the_whole_encoder(slug: str):
-    method = made(slug)
-    optimizer = torch.optim.SGD(method.parameters(), 0.01)
-    for _ in range(2):  # a residual branch that starts at nothing passes no gradient on before it has moved
-        optimizer.zero_grad()
-        loss = method(batch(method, slug))["loss"]
-        loss.backward()
-        optimizer.step()
-    assert torch.isfinite(loss)
-    learning = [weight.grad is not None and weight.grad.abs().sum() > 0 for weight in method.encoder.parameters()]
-    assert np.mean(learning) > 0.9
+def phases() -> list[tuple[str, str]]:
+    """(method, stage) of every pretraining with a method that stands in its own recipe."""
+    loaded = [recipe.load(slug) for slug in methods.names()]
+    return [(one.slug, stage.name) for one in loaded for stage in one.stage if isinstance(stage, Pretrain)]
 
 
-def test_the_same_chance_gives_the_same_loss(slug: str):
-    losses = []
-    for _ in range(2):
-        method = made(slug)
-        torch.manual_seed(1)
-        losses.append(method(batch(method, slug))["loss"].item())
-    assert losses[0] == losses[1]
+@pytest.fixture(params=phases(), ids="-".join)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
+    return Case(*request.param, tmp_path)
 
 
-def test_the_loss_falls_on_one_batch(slug: str):
-    method = made(slug)
-    one = batch(method, slug)
+def test_the_loss_is_finite_and_reaches_all_that_is_trained(case: Case):
+    for turn in case.turns():
+        method = case.made(turn)
+        trained = method.encoder.parameters() if turn is None else method.parameters()
+        optimizer = torch.optim.SGD(method.parameters(), 0.01)
+        for _ in range(2):  # a residual branch that starts at nothing passes no gradient on before it has moved
+            optimizer.zero_grad()
+            loss = method(case.batch(method))["loss"]
+            loss.backward()
+            optimizer.step()
+        assert torch.isfinite(loss)
+        wanted = [weight for weight in trained if weight.requires_grad]
+        learning = [weight.grad is not None and weight.grad.abs().sum() > 0 for weight in wanted]
+        assert np.mean(learning) > 0.9
+
+
+def test_the_same_chance_gives_the_same_loss(case: Case):
+    for turn in case.turns():
+        losses = []
+        for _ in range(2):
+            method = case.made(turn)
+            torch.manual_seed(1)
+            losses.append(method(case.batch(method))["loss"].item())
+        assert losses[0] == losses[1]
+
+
+def test_the_loss_falls_on_one_batch(case: Case):
+    """Of each turn while the others keep still."""
+    for turn in case.turns():
+        _falls(case, case.made(turn))
+
+
+def _falls(case: Case, method: Method) -> None:
+    one = case.batch(method)
     optimizer = torch.optim.AdamW(method.parameters(), 1e-3)
     losses = []
     for step in range(30):
@@ -80,8 +120,8 @@ def test_the_loss_falls_on_one_batch(slug: str):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_an_unknown_key_is_named_with_the_known_ones(slug: str):
-    method = made(slug)
+def test_an_unknown_key_is_named_with_the_known_ones(case: Case):
+    method = case.made()
     with pytest.raises(Exception, match=r"unknown key 'no_such_key'. Known: "):
         type(method).build(method.encoder, {"no_such_key": 1}, method.preprocess)
 
