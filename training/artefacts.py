@@ -28,7 +28,7 @@ class Items(Sequence[Item]):
     """The decoded items of a split with their label numbers, read when asked for."""
 
     def __init__(self, run: Run, data: Dataset):
-        self._data, self._modality, self._labels = data, run.modality, data.labels()
+        self._data, self._modality, self.labels = data, run.modality, data.labels().tolist()
         self._sides = run.sides
         self._read = lru_cache(_KEPT)(self._item)
 
@@ -41,7 +41,7 @@ class Items(Sequence[Item]):
     def _item(self, index: int) -> Item:
         beside = self._data.records[index].payload
         sides = {name: self._data.side(index, name, side) for name, side in self._sides.items() if name in beside}
-        return Item(self._data.read(index, self._modality), int(self._labels[index]), index, sides)
+        return Item(self._data.read(index, self._modality), self.labels[index], index, sides)
 
 
 def few_labels(data: Dataset, share: float | None, seed: int) -> Dataset:

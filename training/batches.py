@@ -1,10 +1,12 @@
 """Which items make a batch, and what a method makes of each: pure functions of seed, step, epoch and item."""
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
+from enfold.errors import WrongUse
 from enfold.modalities import Arrays
 from training.methods import Item, Method
 
@@ -33,3 +35,31 @@ class Batches(Sampler[list[tuple[int, int]]]):
             order = np.random.default_rng([self._seed, epoch]).permutation(self._count)
             yield [(epoch, int(i)) for i in order[place * self._batch : (place + 1) * self._batch]]
             step += 1
+
+
+class Balanced(Sampler[list[tuple[int, int]]]):
+    """Endless batches of (step, index), from step `start` on: so many classes, as many items of each, class by class.
+
+    Items without a label are in none. A class with too few items gives some of them twice.
+    """
+
+    def __init__(self, items: Sequence[Item], batch: int, seed: int, start: int, *, classes: int):
+        # A run's items know their labels; of others each is decoded once.
+        labels = np.array(getattr(items, "labels", None) or [item.label for item in items])
+        self._members = [np.flatnonzero(labels == label) for label in np.unique(labels[labels >= 0])]
+        if batch % classes or len(self._members) < classes:
+            raise WrongUse(
+                f"batches hold {classes} classes in equal parts: train.batch is {batch}, and the training items have "
+                f"{len(self._members)} classes; choose config.classes to fit both"
+            )
+        self._classes, self._each, self._seed, self._start = classes, batch // classes, seed, start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in count(self._start):
+            rng = np.random.default_rng([self._seed, step])
+            chosen = rng.permutation(len(self._members))[: self._classes]
+            yield [
+                (step, int(i))
+                for members in (self._members[label] for label in chosen)
+                for i in rng.choice(members, self._each, replace=len(members) < self._each)
+            ]

@@ -73,8 +73,10 @@ def _told(claim: dict[str, Any] | None) -> str:
 def _check(check: dict[str, Any]) -> str:
     low, high = check["interval"]
     sign = "/" if check["relation"] == "ratio" else "-"
-    figures = f"{check['value']:.3f} [{low:.3f}, {high:.3f}] ≥ {check['threshold']:.3f}"
-    return f"{check['arm']} {sign} {check['baseline']} = {figures}: {check['verdict']}"
+    asked = "" if check["threshold"] is None else f" ≥ {check['threshold']:.3f}"
+    metric = f" by {check['metric']}" if check.get("metric") else ""
+    figures = f"{check['value']:.3f} [{low:.3f}, {high:.3f}]{asked}"
+    return f"{check['arm']} {sign} {check['baseline']}{metric} = {figures}: {check['verdict']}"
 
 
 if __name__ == "__main__":

@@ -115,9 +115,18 @@ def judged(check: Check, seeds: Sequence[int], runs: dict[str, dict[int, dict[st
     pairs = [(_value(check.arm, seed, runs), _value(check.baseline, seed, runs)) for seed in seeds]
     gains = [a / max(b, 1e-12) if check.relation == "ratio" else a - b for a, b in pairs]
     low, high = interval(gains)
-    word = "holds" if low >= check.threshold else "fails" if high < check.threshold else "undecided"
-    found = {"verdict": word, "value": round(float(np.mean(gains)), 4), "interval": [round(low, 4), round(high, 4)]}
+    found = {
+        "verdict": _word(check.threshold, low, high),
+        "value": round(float(np.mean(gains)), 4),
+        "interval": [round(low, 4), round(high, 4)],
+    }
     return check.model_dump() | found
+
+
+def _word(threshold: float | None, low: float, high: float) -> str:
+    if threshold is None:
+        return "reported"
+    return "holds" if low >= threshold else "fails" if high < threshold else "undecided"
 
 
 def _value(arm: str | float, seed: int, runs: dict[str, dict[int, dict[str, Any]]]) -> float:

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from enfold.errors import Diverged, WrongUse
 from training import checkpoint
 from training.batches import Batches, Examples
-from training.methods import Batch, Item, Method
+from training.methods import Batch, Item, Method, Turn
 from training.schedule import TrainConfig, cosine, learning_rate
 from training.watch import LOG_STEPS, Probe, Watch
 
@@ -90,11 +90,8 @@ def _train(
     folder.mkdir(parents=True, exist_ok=True)
     last = checkpoint.latest(folder)
     start = checkpoint.step_of(last) if last else 0
-    loader = DataLoader(
-        Examples(method, items, seed),
-        batch_sampler=Batches(len(items), config.batch, seed, start),
-        num_workers=config.workers,
-    )
+    sampler = method.sampler(items, config.batch, seed, start) or Batches(len(items), config.batch, seed, start)
+    loader = DataLoader(Examples(method, items, seed), batch_sampler=sampler, num_workers=config.workers)
     trainer = lightning.Trainer(
         max_steps=config.steps,
         limit_train_batches=config.steps,
@@ -116,24 +113,34 @@ def _train(
         warnings.filterwarnings("ignore", message=".*dataloader is not resumable")  # it starts at the right step
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         warnings.filterwarnings("ignore", message=".*(isinstance.treespec|smaller than the logging interval)")
+        warnings.filterwarnings("ignore", message="Found .* in eval mode")  # what a method freezes
         trainer.fit(training, loader, ckpt_path=last)
     if training.average is not None:
         method.encoder.load_state_dict(training.average.module.state_dict())
 
 
+WHOLE = Turn("", ("",))  # of a method without turns
+
+
 class Training(lightning.LightningModule):
-    """A method with its optimiser. Learning rate and weight decay are pure functions of the step."""
+    """A method with its optimiser. Learning rate, weight decay and whose turn it is are pure functions of the step."""
 
     def __init__(self, method: Method, config: TrainConfig, seed: int):
         super().__init__()
         self.method, self.config, self.seed = method, config, seed
+        self.turns = method.turns()
         average = get_ema_multi_avg_fn(config.ema) if config.ema else None
         self.average = AveragedModel(method.encoder, multi_avg_fn=average, use_buffers=True) if average else None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         torch.manual_seed(self.seed * 2**32 + self.global_step)
-        for group, (lr, weight_decay) in zip(self.optimizers().param_groups, self._rates(), strict=True):
-            group["lr"], group["weight_decay"] = lr, weight_decay
+        lr, weight_decay = self._rates()
+        for group in self.optimizers().param_groups:
+            group["lr"] = lr * group["lr_factor"]
+            group["weight_decay"] = weight_decay if group["decays"] else 0.0
+        if self.turns:
+            order = [turn for turn in self.turns for _ in range(turn.steps)]
+            self.method.take(order[self.global_step % len(order)])
         losses = self.method(batch)
         if not torch.isfinite(losses["loss"]):
             raise Diverged(
@@ -151,23 +158,30 @@ class Training(lightning.LightningModule):
         self.method.after_step((self.global_step + 1) / self.config.steps)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        trained = {name: weight for name, weight in self.method.named_parameters() if weight.requires_grad}
-        free = [name for name, weight in trained.items() if weight.ndim < 2 or name.endswith(("_embed", "_token"))]
-        decayed = [weight for name, weight in trained.items() if name not in free]
-        return self._optimizer([{"params": decayed}, {"params": [trained[name] for name in free]}])
-
-    def _optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """One for all turns: it leaves alone what has no gradient, moments and step counts included."""
+        groups = [group for turn in self.turns or (WHOLE,) for group in self._groups(turn)]
         config = self.config
         if config.optimizer == "sgd":
             return torch.optim.SGD(groups, config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
         return torch.optim.AdamW(groups, config.lr)
 
-    def _rates(self) -> list[tuple[float, float]]:
-        """(lr, weight decay) of the two groups at this step."""
+    def _groups(self, turn: Turn) -> list[dict[str, Any]]:
+        """A turn's weights that decay, and the others."""
+        named = self.method.named_parameters()
+        trained = {name: weight for name, weight in named if weight.requires_grad and name.startswith(turn.parts)}
+        free = [name for name, weight in trained.items() if weight.ndim < 2 or name.endswith(("_embed", "_token"))]
+        decayed = [weight for name, weight in trained.items() if name not in free]
+        shared = {"lr_factor": turn.lr_factor} | ({"betas": turn.betas} if self.config.optimizer == "adamw" else {})
+        return [
+            {"params": decayed, "decays": True, **shared},
+            {"params": [trained[name] for name in free], "decays": False, **shared},
+        ]
+
+    def _rates(self) -> tuple[float, float]:
+        """Learning rate and weight decay at this step."""
         config, step = self.config, self.global_step
         end = config.weight_decay if config.weight_decay_end is None else config.weight_decay_end
-        lr = learning_rate(config, step)
-        return [(lr, cosine(config.weight_decay, end, step / config.steps)), (lr, 0.0)]
+        return learning_rate(config, step), cosine(config.weight_decay, end, step / config.steps)
 
 
 def _save(method: Method, path: Path) -> None:

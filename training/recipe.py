@@ -134,13 +134,14 @@ class Arm(_Table):
 class Check(_Table):
     """`arm` beats `baseline`, another arm or a number, by the threshold, seed by seed: by difference or as a ratio.
 
-    An arm stands for its metric; `arm:stage.figure` for another figure of its run.
+    An arm stands for its metric; `arm:stage.figure` for another figure of its run. Without a threshold it is reported
+    only.
     """
 
     arm: str
     baseline: str | float
     relation: Literal["difference", "ratio"] = "difference"
-    threshold: float
+    threshold: float | None = None
 
 
 class Claim(_Table):

@@ -73,7 +73,9 @@ class Dataset:
     def state_of(self, side: str) -> str:
         """Changes when anything in that column does, or in the files that it names."""
         stated = [str(record.payload.get(side, "")) for record in self.records]
-        files = [self.folder / value for value in stated if len(value) < 255 and (self.folder / value).is_file()]
+        files = [
+            self.folder / value for value in stated if len(value.encode()) < 255 and (self.folder / value).is_file()
+        ]
         return digest([*stated, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)])
 
     def inputs(self, modality: Modality[Any], limit: int | None = None) -> Arrays:

@@ -36,7 +36,7 @@ class Encoded:
 
 
 class Encoder(nn.Module):
-    """`inputs` are named as the modality names them: {"image": [B, 3, H, W]}."""
+    """`inputs` are named as the modality names them: {"image": [B, 3, H, W]}, {"input_ids": [B, T], …}."""
 
     Config: ClassVar[type[BaseModel]]
     net: Any  # the library's network

@@ -6,7 +6,7 @@ He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from timm.models.resnet import BasicBlock, Bottleneck
 from timm.models.resnet import ResNet as TimmResNet
 from torch import nn
@@ -23,6 +23,7 @@ class ResNetConfig(BaseModel, frozen=True, extra="forbid"):
     width: int = 64  # channels of the first stage; doubles with each
     block: Literal["basic", "bottleneck"] = "basic"
     stem: Literal["large", "small"] = "large"  # small: one 3x3 convolution at full resolution, for images under 64 px
+    dim: int | None = Field(None, ge=1)  # of a 1x1 convolution behind the last stage, whose features are never negative
 
 
 class ResNet(Encoder):
@@ -41,11 +42,13 @@ class ResNet(Encoder):
         if config.stem == "small":
             self.net.conv1 = nn.Conv2d(3, config.width, 3, padding=1, bias=False)
             self.net.maxpool = nn.Identity()
-        self.dim = channels[-1] * block.expansion
+        wide = channels[-1] * block.expansion
+        self.dim = config.dim or wide
+        self.cells = nn.Conv2d(wide, self.dim, 1) if config.dim else nn.Identity()
 
     def forward(self, inputs: Inputs) -> Encoded:
         final, levels = self.net.forward_intermediates(inputs["image"], indices=[1, 2, 3, 4])
-        tokens = final.flatten(2).transpose(1, 2)  # [B, N, D]
+        tokens = self.cells(final).flatten(2).transpose(1, 2)  # [B, N, D]
         return Encoded(tokens, tokens.mean(1), features={f"stage{i}": level for i, level in enumerate(levels, start=1)})
 
 

@@ -4,11 +4,13 @@ Every figure is on the test split; whatever an evaluation chooses (a penalty, a 
 One that asks for labels says so by NEEDS_LABELS.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from enfold.errors import WrongUse
 from enfold.modalities import Arrays
 from training.artefacts import pretrained_method
 from training.data.dataset import Dataset
@@ -52,6 +54,25 @@ class Subject:
         """What stands in a column beside every item of a split, decoded."""
         data = self.data(split)
         return [data.side(i, name, self.run.sides[name]) for i in range(len(data))]
+
+    def captions(self, split: str) -> list[str]:
+        """One text for every item of a split: the first line of the text column beside it. Raises WrongUse."""
+        name = next((name for name, reader in self.run.sides.items() if reader.name == "text"), None)
+        if name is None:
+            raise WrongUse(
+                f"recipe '{self.run.recipe.slug}' names no text column beside its items: add a [sides] table"
+            )
+        return [text.splitlines()[0] for text in self.side(split, name)]
+
+    def text_inputs(self, texts: Sequence[str]) -> Arrays:
+        """Inputs of the method's text encoder, as serving would make them."""
+        reader = next(reader for reader in self.run.sides.values() if reader.name == "text")
+        return reader.collate([reader.prepare(text)[0] for text in texts])
+
+    def text_features(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings of texts by the method's text encoder [N, D]."""
+        encoder: Any = self.method.text_encoder
+        return features(encoder, self.text_inputs(texts))
 
     def data(self, split: str) -> Dataset:
         if split not in self._data:

@@ -5,7 +5,7 @@ logging and data loading are not its business.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import iter_modules
@@ -41,12 +41,27 @@ class Item:
         return self.sides[name]
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where one loss is not enough: weights that move by one of them, and how.
+
+    The steps of a training go round a method's turns in order, each step with a batch of its own.
+    """
+
+    name: str
+    parts: tuple[str, ...]  # beginnings of the names of its weights
+    steps: int = 1  # in a row
+    lr_factor: float = 1.0  # of train.lr
+    betas: tuple[float, float] = (0.9, 0.999)  # of Adam
+
+
 class Method(nn.Module):
     """Owns the encoder and whatever the paper puts around it; only the encoder and the task's head are exported."""
 
     Config: ClassVar[type[BaseModel]]
     task_head: Head  # what answers a task, where the paper trains it
     fresh: ClassVar[tuple[str, ...]] = ()  # beginnings of the names of what a training that goes on starts anew
+    turn: str = ""  # whose step it is, where the method has turns
 
     def __init__(self, encoder: Encoder, config: Any, preprocess: Any):
         super().__init__()
@@ -78,6 +93,22 @@ class Method(nn.Module):
     @abstractmethod
     def forward(self, batch: Batch) -> Losses:
         """Losses of a batch; what mixes items happens here, and chance comes from torch, seeded by the loop."""
+
+    def turns(self) -> tuple[Turn, ...]:  # most methods have one loss and one optimiser for all their weights
+        """Whose steps a training goes round; none where every step is everybody's."""
+        return ()
+
+    def take(self, turn: Turn) -> None:
+        """The next step is that turn's: only its weights take gradients, and `forward` gives its loss."""
+        self.turn = turn.name
+        for name, weight in self.named_parameters():
+            weight.requires_grad_(name.startswith(turn.parts))
+
+    def sampler(
+        self, items: Sequence[Item], batch: int, seed: int, start: int
+    ) -> Iterable[list[tuple[int, int]]] | None:
+        """Endless batches of (epoch, index) from step `start` on, where it matters to the method what meets in one."""
+        return None
 
     def after_step(self, progress: float) -> None:  # most methods keep nothing between steps
         """Update what is no gradient's business (averages, queues, schedules); `progress` runs from 0 to 1."""

@@ -6,6 +6,7 @@ import math
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 from pydantic import BaseModel, Field
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as color
 
 from enfold.modalities.image import FILTERS, ImagePreprocess, normalize
@@ -28,6 +29,36 @@ def random_resized_crop(
     """
     whole = Image.fromarray(image)
     return whole.resize((size, size), FILTERS["bicubic"], box=_box(*whole.size, rng, scale, ratio))
+
+
+def random_affine(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    size: int,
+    degrees: float,
+    shift: float,
+    scale: tuple[float, float],
+    background: tuple[int, int, int],
+) -> Image.Image:
+    """uint8 [H, W, 3] turned, shifted and scaled about its centre, resized to size x size.
+
+    degrees      at most, either way
+    shift        at most, along either side, as a share of it
+    scale        of lengths
+    background   shows where the image has left
+    """
+    whole = Image.fromarray(image)
+    moved = color.affine(
+        whole,
+        angle=rng.uniform(-degrees, degrees),
+        translate=[round(side * rng.uniform(-shift, shift)) for side in whole.size],
+        scale=rng.uniform(*scale),
+        shear=[0.0, 0.0],
+        interpolation=InterpolationMode.BILINEAR,
+        fill=list(background),
+    )
+    return moved.resize((size, size), FILTERS["bicubic"])
 
 
 def random_flip(view: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -64,3 +64,10 @@ def test_an_arm_may_be_asked_for_another_figure_of_its_run():
         for first, second in (("a", "b"), ("a:look.other", "b:look.other"), ("a:look.other", "a"))
     ]
     assert values == [1.25, 3.0, 1.8]
+
+
+def test_a_check_without_a_threshold_is_reported_and_decides_nothing():
+    told = CHECK.model_copy(update={"threshold": None})
+    found = verdict(CLAIM.model_copy(update={"check": (CHECK, told)}), runs([0.10, 0.11, 0.12]))
+    assert [check["verdict"] for check in found["checks"]] == ["holds", "reported"]
+    assert found["verdict"] == "holds"

@@ -2,28 +2,37 @@
 
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from enfold.errors import UnknownName, WrongUse
+from export.onnx import encoder_graph
 from tests.unit.training import tiny
 from training.encoders import build, load_encoder, load_pretrained, names, save_encoder
 
 SMALL = {
     "vit": {"patch": 8, "dim": 16, "depth": 2, "heads": 2},
     "resnet": {"layers": (1, 1, 1, 1), "width": 16, "stem": "small"},
+    "gru": {"width": 8, "hidden": 6},
 }
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+TEXTS = {
+    "input_ids": torch.randint(0, 32, (3, 7), generator=torch.Generator().manual_seed(0)),
+    "attention_mask": (torch.arange(7) < torch.tensor([[7], [4], [1]])).long(),
+}
+INPUTS = {"vit": {"image": IMAGES}, "resnet": {"image": IMAGES}, "gru": TEXTS}
 
 
 @pytest.mark.parametrize("name", names())
 def test_an_encoder_gives_tokens_and_one_embedding(name: str):
     encoder = build(name, SMALL[name], 32).eval()
-    encoded = encoder({"image": IMAGES})
+    encoded = encoder(INPUTS[name])
     assert encoded.tokens.shape[::2] == (3, encoder.dim)
     assert encoded.embedding.shape == (3, encoder.dim)
-    torch.testing.assert_close(encoded.embedding, encoded.tokens.mean(1))
+    if encoder.pooling.startswith("mean"):
+        torch.testing.assert_close(encoded.embedding, encoded.tokens.mean(1))
     assert encoder.pooling
 
 
@@ -32,7 +41,7 @@ def test_what_is_saved_is_what_is_loaded(name: str, tmp_path: Path):
     encoder = build(name, SMALL[name], 32).eval()
     save_encoder(encoder, tmp_path, name=name, config=SMALL[name], size=32)
     torch.testing.assert_close(
-        load_encoder(tmp_path)({"image": IMAGES}).embedding, encoder({"image": IMAGES}).embedding, rtol=0, atol=0
+        load_encoder(tmp_path)(INPUTS[name]).embedding, encoder(INPUTS[name]).embedding, rtol=0, atol=0
     )
 
 
@@ -59,6 +68,47 @@ def test_a_pyramid_halves_at_every_stage():
     ]
 
 
+def test_a_resnet_of_another_width_keeps_its_cells():
+    encoder = build("resnet", SMALL["resnet"] | {"dim": 24}, 32).eval()
+    encoded = encoder({"image": IMAGES})
+    assert encoded.tokens.shape == (3, 16, 24)
+    assert encoder.dim == 24
+    assert encoded.tokens.min() < 0
+
+
+def test_padding_does_not_change_a_text():
+    encoder = build("gru", SMALL["gru"], 32).eval()
+    together = encoder(TEXTS)
+    for row, length in enumerate((7, 4, 1)):
+        alone = encoder({name: values[row : row + 1, :length] for name, values in TEXTS.items()})
+        torch.testing.assert_close(alone.embedding, together.embedding[row : row + 1])
+        torch.testing.assert_close(alone.tokens, together.tokens[row : row + 1, :length])
+    assert together.tokens[2, 1:].abs().max() == 0
+
+
+def test_a_text_is_read_both_ways_from_end_to_end():
+    """The forth half of the embedding depends on the first token, and so does the back half; likewise on the last."""
+    encoder = build("gru", SMALL["gru"], 32).eval()
+    for place in (0, 3):
+        other = TEXTS["input_ids"].clone()
+        other[1, place] = (other[1, place] + 1) % 32  # text 1 has four tokens
+        moved = (encoder(TEXTS | {"input_ids": other}).embedding - encoder(TEXTS).embedding)[1].abs()
+        assert moved[:6].max() > 1e-4
+        assert moved[6:].max() > 1e-4
+
+
+def test_a_text_encoder_is_one_graph_for_every_batch_and_length():
+    encoder = build("gru", SMALL["gru"], 32).eval()
+    graph = encoder_graph(encoder, {name: values.numpy() for name, values in TEXTS.items()})
+    axes = [[axis.dim_param or axis.dim_value for axis in out.type.tensor_type.shape.dim] for out in graph.graph.output]
+    assert axes == [["batch", "length", 12], ["batch", 12]]
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    for rows, length in ((slice(0, 1), 7), (slice(1, 3), 4)):
+        given = {name: values[rows, :length] for name, values in TEXTS.items()}
+        _, embedding = session.run(None, {name: values.numpy() for name, values in given.items()})
+        torch.testing.assert_close(torch.from_numpy(embedding), encoder(given).embedding)
+
+
 def test_published_weights_of_another_size_are_resampled(tmp_path: Path):
     """A file of timm's own form, made for 16 pixels, fills an encoder of 32."""
     small, large = build("vit", SMALL["vit"], 16), build("vit", SMALL["vit"], 32)
@@ -83,7 +133,9 @@ def test_wrong_names_and_numbers_are_told():
         build("vitt", {}, 32)
     with pytest.raises(WrongUse, match=r"size 30 must be a multiple of patch 8"):
         build("vit", SMALL["vit"], 30)
-    with pytest.raises(WrongUse, match=r"encoder 'resnet': unknown key 'widht'. Known: block, layers, stem, width"):
+    with pytest.raises(
+        WrongUse, match=r"encoder 'resnet': unknown key 'widht'. Known: block, dim, layers, stem, width"
+    ):
         build("resnet", {"widht": 3}, 32)
 
 

@@ -123,3 +123,21 @@ def test_the_first_large_crop_is_always_blurred_and_only_the_second_is_solarised
     share = np.mean(dark, 0)
     assert share[0] == share[2:].max() == 0
     assert 0.1 < share[1] < 0.32
+
+
+def moved(**change: object) -> np.ndarray:
+    """The image under an affine view that changes nothing but what is asked for."""
+    still = {"size": 40, "degrees": 0.0, "shift": 0.0, "scale": (1.0, 1.0), "background": (255, 0, 0)}
+    return np.asarray(views.random_affine(IMAGE[:, :40], rng(), **(still | change)))
+
+
+def test_an_affine_view_that_moves_nothing_is_a_resize():
+    assert np.array_equal(moved(), IMAGE[:, :40])
+    assert moved(size=16).shape == (16, 16, 3)
+
+
+def test_the_background_shows_where_an_affine_view_has_left():
+    for change in ({"degrees": 45.0}, {"shift": 0.5}, {"scale": (0.5, 0.5)}):
+        red = (moved(**change) == (255, 0, 0)).all(2)
+        assert red.any()
+        assert not red.all()

@@ -1,39 +1,74 @@
-"""Laws of every method of the catalogue, on its own recipe at its smoke size."""
+"""Laws of every method of the catalogue, on its own recipe at its smoke size: every phase, every turn."""
 
 import inspect
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import default_collate
 
-from training import catalogue, methods, recipe
+from enfold.modalities.text import TOKENIZER
+from enfold.modalities.volume import Voxels
+from training import catalogue, methods, recipe, tokenizer
 from training.encoders import build
-from training.methods import Batch, Item, Method
-from training.recipe import Pretrain
+from training.methods import Batch, Item, Method, Turn
+from training.recipe import Pretrain, Recipe
 
 BATCH = 4
+TEXTS = ("a red circle\na red circle, round", "a blue square\na blue square, four corners")
 
 
-def items(modality: str) -> list[Item]:
+def items(facts: Recipe) -> list[Item]:
+    """A few of the recipe's modality, with what it names beside them."""
     rng = np.random.default_rng(0)
-    assert modality == "image", f"give this test items of modality '{modality}'"
-    return [Item(rng.integers(0, 256, (40, 48, 3), np.uint8), i % 2, i) for i in range(BATCH)]
+    made = []
+    for i in range(BATCH):
+        beside: dict[str, Any] = {name: TEXTS[i % 2] for name, side in facts.sides.items() if side.modality == "text"}
+        if facts.modality == "image":
+            value: Any = rng.integers(0, 256, (40, 48, 3), np.uint8)
+        elif facts.modality == "text":
+            value = TEXTS[i % 2] * 3
+        elif facts.modality == "volume":
+            blob = np.zeros((24, 20, 22), np.float32)
+            blob[4 + i : 14 + i, 5:15, 6:16] = 1
+            value = Voxels(blob * 90 + rng.normal(30, 4, blob.shape).astype(np.float32), np.diag([4.0, 4, 4, 1]))
+            beside = {name: Voxels(blob, value.affine) for name in facts.sides}
+        else:
+            raise AssertionError(f"give this test items of modality '{facts.modality}'")
+        made.append(Item(value, i % 2, i, beside))
+    return made
 
 
-def made(slug: str) -> Method:
-    facts = recipe.load(slug, smoke=True)
-    stage = next(stage for stage in facts.stage if isinstance(stage, Pretrain))
-    preprocess = facts.modality_of().preprocess
-    torch.manual_seed(0)
-    encoder = build(facts.encoder.name, facts.encoder.config, preprocess.size)
-    return methods.get(stage.method).build(encoder, stage.config, preprocess)
+class Case:
+    """A pretraining of a method's own recipe, and whose turn it is."""
 
+    def __init__(self, slug: str, stage: str, resources: Path):
+        self.facts, self.resources = recipe.load(slug, smoke=True), resources
+        self.stage = next(one for one in self.facts.stage if isinstance(one, Pretrain) and one.name == stage)
+        if self.facts.tokenizer is not None:
+            file = resources / TOKENIZER
+            file.parent.mkdir()
+            file.write_text(tokenizer.train(list(TEXTS), self.facts.tokenizer.vocabulary))
 
-def batch(method: Method, slug: str) -> Batch:
-    examples = [method.example(item, np.random.default_rng(item.index)) for item in items(recipe.load(slug).modality)]
-    found: Batch = default_collate(examples)
-    return found
+    def made(self, turn: Turn | None = None) -> Method:
+        modality, facts = self.facts.modality_of(self.resources), self.stage.encoder or self.facts.encoder
+        torch.manual_seed(0)
+        encoder = build(facts.name, facts.config, modality.input_size)
+        sides = self.facts.sides_of(self.resources)
+        method = methods.get(self.stage.method).build(encoder, self.stage.config, modality.preprocess, sides)
+        if turn is not None:
+            method.take(turn)
+        return method.train()
+
+    def turns(self) -> tuple[Turn | None, ...]:
+        return self.made().turns() or (None,)
+
+    def batch(self, method: Method) -> Batch:
+        examples = [method.example(item, np.random.default_rng(item.index)) for item in items(self.facts)]
+        found: Batch = default_collate(examples)
+        return found
 
 
 @pytest.fixture(params=methods.names())
@@ -42,35 +77,53 @@ def slug(request: pytest.FixtureRequest) -> str:
     return found
 
 
-def test_the_loss_is_finite_and_reaches_what_learns(slug: str):
-    """Which is an encoder at least: the exported one, or the student whose average that is."""
-    method = made(slug)
-    optimizer = torch.optim.SGD(method.parameters(), 0.01)
-    for _ in range(2):  # a residual branch that starts at nothing passes no gradient on before it has moved
-        optimizer.zero_grad()
-        loss = method(batch(method, slug))["loss"]
-        loss.backward()
-        optimizer.step()
-    assert torch.isfinite(loss)
-    trained = [weight for weight in method.parameters() if weight.requires_grad]
-    learning = [weight for weight in trained if weight.grad is not None and weight.grad.abs().sum() > 0]
-    assert len(learning) > 0.9 * len(trained)
-    assert sum(map(torch.numel, learning)) > 0.9 * sum(map(torch.numel, method.encoder.parameters()))
+def phases() -> list[tuple[str, str]]:
+    """(method, stage) of every pretraining with a method that stands in its own recipe."""
+    loaded = [recipe.load(slug) for slug in methods.names()]
+    return [(one.slug, stage.name) for one in loaded for stage in one.stage if isinstance(stage, Pretrain)]
 
 
-def test_the_same_chance_gives_the_same_loss(slug: str):
-    losses = []
-    for _ in range(2):
-        method = made(slug)
-        torch.manual_seed(1)
-        losses.append(method(batch(method, slug))["loss"].item())
-    assert losses[0] == losses[1]
+@pytest.fixture(params=phases(), ids="-".join)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
+    return Case(*request.param, tmp_path)
 
 
-def test_the_loss_falls_on_one_batch(slug: str):
-    """With what follows a step left out: averages and schedules would move the target while it is approached."""
-    method = made(slug)
-    one = batch(method, slug)
+def test_the_loss_is_finite_and_reaches_what_learns(case: Case):
+    """Which is an encoder at least where there are no turns: the exported one, or the student whose average that is."""
+    for turn in case.turns():
+        method = case.made(turn)
+        optimizer = torch.optim.SGD(method.parameters(), 0.01)
+        for _ in range(2):  # a residual branch that starts at nothing passes no gradient on before it has moved
+            optimizer.zero_grad()
+            loss = method(case.batch(method))["loss"]
+            loss.backward()
+            optimizer.step()
+        assert torch.isfinite(loss)
+        trained = [weight for weight in method.parameters() if weight.requires_grad]
+        learning = [weight for weight in trained if weight.grad is not None and weight.grad.abs().sum() > 0]
+        assert len(learning) > 0.9 * len(trained)
+        if turn is None:
+            assert sum(map(torch.numel, learning)) > 0.9 * sum(map(torch.numel, method.encoder.parameters()))
+
+
+def test_the_same_chance_gives_the_same_loss(case: Case):
+    for turn in case.turns():
+        losses = []
+        for _ in range(2):
+            method = case.made(turn)
+            torch.manual_seed(1)
+            losses.append(method(case.batch(method))["loss"].item())
+        assert losses[0] == losses[1]
+
+
+def test_the_loss_falls_on_one_batch(case: Case):
+    """Of each turn while the others keep still, averages and schedules with them: they would move the target."""
+    for turn in case.turns():
+        _falls(case, case.made(turn))
+
+
+def _falls(case: Case, method: Method) -> None:
+    one = case.batch(method)
     optimizer = torch.optim.AdamW(method.parameters(), 1e-3)
     losses = []
     for _ in range(30):
@@ -83,10 +136,10 @@ def test_the_loss_falls_on_one_batch(slug: str):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_an_unknown_key_is_named_with_the_known_ones(slug: str):
-    method = made(slug)
+def test_an_unknown_key_is_named_with_the_known_ones(case: Case):
+    method = case.made()
     with pytest.raises(Exception, match=r"unknown key 'no_such_key'. Known: "):
-        type(method).build(method.encoder, {"no_such_key": 1}, method.preprocess)
+        type(method).build(method.encoder, {"no_such_key": 1}, method.preprocess, None)
 
 
 def test_the_docstring_cites_the_paper_of_the_catalogue(slug: str):
