@@ -107,6 +107,6 @@ def test_soft_cross_entropy_is_least_where_the_student_agrees():
 def test_a_kept_layer_needs_a_head_to_keep_it_from(run: Run):
     alone = run.recipe.stage[1].model_copy(update={"needs": ()})
     with pytest.raises(
-        WrongUse, match=r"stage 'tune' works on more of a method than its encoder: let it need a pretrain stage"
+        WrongUse, match=r"stage 'tune' works on more of a method than its encoder: let it need a pretrain"
     ):
         Run(run.recipe.model_copy(update={"stage": (alone,)}), settings.load()).carry_out()

@@ -139,7 +139,7 @@ def _falls(case: Case, method: Method) -> None:
 def test_an_unknown_key_is_named_with_the_known_ones(case: Case):
     method = case.made()
     with pytest.raises(Exception, match=r"unknown key 'no_such_key'. Known: "):
-        type(method).build(method.encoder, {"no_such_key": 1}, method.preprocess, None)
+        type(method).build(method.encoder, case.stage.config | {"no_such_key": 1}, method.preprocess)
 
 
 def test_the_docstring_cites_the_paper_of_the_catalogue(slug: str):
