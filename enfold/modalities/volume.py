@@ -153,13 +153,13 @@ class Volume(Modality[Voxels]):
             kind = nibabel.Nifti2Image if b"n+2" in stream.read(8) else nibabel.Nifti1Image
             stream.seek(0)
             image = kind.from_stream(stream)  # the header alone; voxels are read once their number is known
-        except (nibabel.spatialimages.HeaderDataError, nibabel.filebasedimages.ImageFileError, OSError, EOFError):
+        except (nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError, OSError, EOFError):
             raise BadItem("these bytes are no NIfTI (.nii, .nii.gz) or .npy volume, or its header is broken") from None
         except (ValueError, zlib.error, OverflowError, TypeError) as error:
             raise BadItem(f"the header of the NIfTI file makes no sense ({error})") from None
         shape = tuple(count for at, count in enumerate(image.shape) if at < 3 or count != 1)
         self._check_shape(shape)
-        if image.header.get_data_offset() > _HEADER_BYTES:
+        if image.dataobj.offset > _HEADER_BYTES:
             raise BadItem("the NIfTI file says that its voxels begin after a megabyte of header: it is damaged")
         self._check_affine(image.affine)
         try:
