@@ -13,7 +13,7 @@ import base64
 import io
 import random
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -201,6 +201,20 @@ class Client(_Api):
         except StopIteration as done:
             return done.value
 
+    def stream(
+        self, item: Any, *, modality: str, task: str | None = None, options: Any = None, **ask: Any
+    ) -> Iterator[dict[str, Any]]:
+        """One item's answer piece by piece, the whole one last. Who stops reading stops the work."""
+        with self._client.stream(**_asked_in_pieces(item, modality, task, options, ask)) as response:
+            if not response.is_success:
+                response.read()
+                _checked(response)
+            told = ""
+            for line in response.iter_lines():
+                told, piece = _piece(told, line)
+                if piece is not None:
+                    yield piece
+
     def _answer(self, request: Request) -> httpx.Response:
         for attempt in range(RETRIES + 1):
             try:
@@ -243,6 +257,20 @@ class AsyncClient(_Api):
         except StopIteration as done:
             return done.value
 
+    async def stream(
+        self, item: Any, *, modality: str, task: str | None = None, options: Any = None, **ask: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        """One item's answer piece by piece, the whole one last. Who stops reading stops the work."""
+        async with self._client.stream(**_asked_in_pieces(item, modality, task, options, ask)) as response:
+            if not response.is_success:
+                await response.aread()
+                _checked(response)
+            told = ""
+            async for line in response.aiter_lines():
+                told, piece = _piece(told, line)
+                if piece is not None:
+                    yield piece
+
     async def _answer(self, request: Request) -> httpx.Response:
         for attempt in range(RETRIES + 1):
             try:
@@ -261,7 +289,7 @@ def json_item(item: Any, modality: str | None) -> dict[str, str]:
     if modality is None and isinstance(item, str | Path):
         modality = modalities.of_path(item)
     if modality is None:
-        raise WrongUse("say which modality the item is: modality='text' or 'image'")
+        raise WrongUse(f"say which modality the item is: one of {', '.join(modalities.names())}")
     if modality == "text" and isinstance(item, str):
         return {"text": item}
     if isinstance(item, str | Path):
@@ -294,6 +322,26 @@ def _json(url: str, body: BaseModel | dict[str, Any]) -> Request:
     except orjson.JSONEncodeError as error:
         raise WrongUse(f"the request cannot be written as JSON: {error}") from None
     return {"method": "POST", "url": url, "content": content, "headers": {"content-type": "application/json"}}
+
+
+def _asked_in_pieces(item: Any, modality: str, task: str | None, options: Any, ask: dict[str, Any]) -> Request:
+    body = {"items": [json_item(item, modality)], "task": task, "options": options or {}, "stream": True, **ask}
+    return _json("/predict", body)
+
+
+def _piece(told: str, line: str) -> tuple[str, dict[str, Any] | None]:
+    """Which event goes on after a line of a stream, and what the line brings. Raises what the server tells."""
+    if line.startswith("event: "):
+        return line.removeprefix("event: "), None
+    if not line.startswith("data: "):
+        return "" if not line else told, None
+    data = line.removeprefix("data: ")
+    if told == "error":
+        problem = wire.Problem.model_validate_json(data)
+        raise by_code(problem.code)(f"{problem.detail} (request {problem.request_id})")
+    if told == "answer":
+        return told, wire.PredictResponse.model_validate_json(data).answers[0]
+    return told, orjson.loads(data)
 
 
 def _get(url: str, answer: type[R]) -> Generator[Request, httpx.Response, R]:

@@ -26,6 +26,7 @@ MERGED_SAMPLES = 32
 
 ITEMS = Counter("enfold_items", "Items embedded or predicted", ["model"])
 ENCODE_SECONDS = Histogram("enfold_encode_seconds", "One encoder pass", ["model"])
+PIECES = Counter("enfold_pieces", "Pieces of streamed answers", ["model"])
 QUEUE_SECONDS = Histogram("enfold_queue_seconds", "From decoded to the start of encoding", ["model"])
 
 
@@ -80,6 +81,7 @@ class Engine:
                     piece = await asyncio.shield(step)
                 if piece is None:
                     break
+                PIECES.labels(model.bundle.ref).inc()
                 yield piece
         ITEMS.labels(model.bundle.ref).inc()
 

@@ -1,5 +1,6 @@
 """Tiny real bundles for tests: an image and a text encoder of a few weights, written with onnx alone."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from enfold.bundle import Bundle, Entry, Graph, Lineage, Manifest, new_bundle, open_bundle, seal
+from enfold.bundle import Bundle, Entry, Graph, Lineage, Manifest, Size, new_bundle, open_bundle, seal
 from enfold.modalities import get
 from enfold.runtime import load
 from enfold.space import space_id
@@ -68,6 +69,68 @@ def text_bundle(store: Path, name: str = "words", *, seed: int = 0) -> Bundle:
     golden = {"input_ids": np.array([[2, 6], [3, 7]]), "attention_mask": np.ones((2, 2), np.int64)}
     entry = _entry("text", preprocess, {"table": table})
     return _write(store, name, entry, graphs, golden, {}, {"resources/tokenizer.json": tokenizer.to_str()})
+
+
+def speaker_bundle(store: Path, name: str = "speaker") -> Bundle:
+    """Writes WORDS one after the other, over and over; size `small` says dog where `large` says sat."""
+    node, bundle = helper.make_node, text_bundle(store, f"{name}-text")
+    sizes = ("small", "large")
+    graphs, records = {}, {}
+    for size in sizes:
+        follows = np.eye(len(WORDS))[np.roll(np.arange(len(WORDS)), -1)] * 9.0
+        if size == "small":
+            follows[WORDS.index("cat")] = np.eye(len(WORDS))[WORDS.index("sat")] * 9.0
+        nodes = [
+            node("Gather", ["follows", "input_ids"], ["out_logits"]),
+            node("Gather", ["nothing", "input_ids"], ["new"]),
+            node("Unsqueeze", ["new", "axes"], ["wide"]),
+            node("Concat", ["cache", "wide"], ["out_cache"], axis=4),
+        ]
+        constants = {"follows": follows, "nothing": np.zeros((len(WORDS), 1)), "axes": np.array([1, 2, 3])}
+        step = helper.make_graph(
+            nodes,
+            "step",
+            [
+                helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["B", "S"]),
+                helper.make_tensor_value_info("cache", TensorProto.FLOAT, ["B", 1, 1, 1, "P", 1]),
+            ],
+            [
+                helper.make_tensor_value_info("out_logits", TensorProto.FLOAT, ["B", "S", len(WORDS)]),
+                helper.make_tensor_value_info("out_cache", TensorProto.FLOAT, ["B", 1, 1, 1, "N", 1]),
+            ],
+            [
+                numpy_helper.from_array(value.astype(np.float32 if value.dtype == np.float64 else value.dtype), key)
+                for key, value in constants.items()
+            ],
+        )
+        graphs[size] = helper.make_model(step, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    facts, entry = bundle.manifest, bundle.manifest.entries["text"]
+    with new_bundle(store, name) as draft:
+        shutil.copytree(bundle.path, draft, dirs_exist_ok=True)
+        with np.load(draft / "golden.npz") as file:
+            golden = dict(file)
+        vectors = golden.pop("text/fp32/out_embedding")
+        np.savez(draft / "golden.npz", **golden, **{f"text/{size}/fp32/out_embedding": vectors for size in sizes})
+        for size, model in graphs.items():
+            onnx.save(model, draft / f"graphs/step.{size}.onnx")
+            files = {"fp32": f"graphs/step.{size}.onnx"}
+            names = {"inputs": ("input_ids", "cache"), "outputs": ("out_logits", "out_cache")}
+            records[f"step.{size}"] = Graph(role="step", files=files, **names, state={"cache": "out_cache"})
+        spaces = {size: Size(space=entry.space + size, dimensions=_DIM) for size in sizes}
+        spec = {"graph": "step", "tokenizer": "resources/tokenizer.json", "context": 4096, "end": "<eos>"}
+        manifest = facts.model_copy(
+            update={
+                "name": name,
+                "version": 1,
+                "sizes": sizes,
+                "graphs": {**facts.graphs, **records},
+                "entries": {"text": entry.model_copy(update={"space": entry.space + "large", "sizes": spaces})},
+                "tasks": {"generate": spec | {"caches": dict.fromkeys(sizes, (1, 1, 1, 0, 1))}},
+            }
+        )
+        (draft / "manifest.json").unlink()
+        seal(draft, manifest)
+    return open_bundle(store / name / "1")
 
 
 def _entry(modality: str, preprocess: dict[str, Any], weights: dict[str, np.ndarray]) -> Entry:

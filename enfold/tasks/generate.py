@@ -101,9 +101,8 @@ class Generate(Task[GenerateAnswer]):
             if options.budget_ms is not None and (time.monotonic() - started) * 1000 > options.budget_ms:
                 finish = "budget"
                 break
-        else:
-            text = ""
-        text = text if finish == "stop" else self._text(written)
+        if finish != "stop":
+            text = self._text(written)
         if text[sent:]:
             yield Piece(text=text[sent:])
         counts = {"proposed": writer.proposed, "accepted": writer.accepted}
@@ -137,8 +136,8 @@ class Generate(Task[GenerateAnswer]):
         return tokenizers.Tokenizer.from_file(str(self.folder / self.spec.tokenizer))
 
     @cached_property
-    def _end(self) -> int:
-        found: int = self._tokenizer.token_to_id(self.spec.end)
+    def _end(self) -> int | None:
+        found: int | None = self._tokenizer.token_to_id(self.spec.end)
         return found
 
     def _text(self, ids: list[int]) -> str:

@@ -1,4 +1,4 @@
-"""Sliding windows: a purely local net gives window by window what it gives to the whole, on the grid the item came in."""
+"""Sliding windows: a purely local net gives by windows what it gives to the whole, on the grid the item came in."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Scans: what is read is turned and placed as the file says; what makes no sense is refused; windows cover the whole."""
+"""Scans: read, turned and placed as the file says; what makes no sense is refused; windows cover the whole."""
 
 import gzip
 import struct
@@ -78,7 +78,7 @@ def test_a_bomb_is_refused_by_its_header():
     for data in (nifti(), gzip.compress(nifti())):
         with pytest.raises(TooLarge, match=r"12 x 14 x 10 voxels; at most 1,000"):
             small.read(data)
-    with pytest.raises(TooLarge, match="at 0.01 mm the volume has 1200 x 1400 x 1000"):
+    with pytest.raises(TooLarge, match=r"at 0\.01 mm the volume has 1200 x 1400 x 1000"):
         Volume(VolumePreprocess(spacing=0.01, patch=8)).prepare(Voxels(VALUES, np.eye(4)))
 
 
