@@ -18,13 +18,18 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("recipes")
     recipes = [recipe.load(slug) for slug in recipe.names()]
     pools = {name for facts in recipes for stage in facts.stage for name in getattr(stage, "pool", ())}
-    for name in sorted({facts.data.source for facts in recipes} | pools):
+    others = {stage.data.source for facts in recipes for stage in facts.stage if stage.data is not None}
+    for name in sorted({facts.data.source for facts in recipes} | pools | others):
         done = servers.enfold("data", "fetch", name, home=home)
         assert done.returncode == 0, done.stderr
     return home
 
 
-@pytest.mark.parametrize("slug", recipe.names())
+def exporting() -> list[str]:
+    return [slug for slug in recipe.names() if any(stage.verb == "export" for stage in recipe.load(slug).stage)]
+
+
+@pytest.mark.parametrize("slug", exporting())
 def test_a_recipe_ends_in_bundles_that_embed_and_answer(
     slug: str, fetched: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,8 +44,11 @@ def test_a_recipe_ends_in_bundles_that_embed_and_answer(
     items = [data.read(i, modality) for i in range(3)]
     for figures in exports:
         assert figures["fp32_cosine"] >= 0.99999
-        model = enfold.open(f"{figures['bundle']}@{figures['version']}")
-        assert model.embed(items).vectors.shape == (3, model.facts().dimensions)
+        ref = f"{figures['bundle']}@{figures['version']}"
+        for size in figures["sizes"] or [None]:
+            model = enfold.open(ref, size=size)
+            assert model.embed(items).vectors.shape == (3, model.facts().dimensions)
+            assert model.check() > 0.99999
         assert model.bundle.manifest.lineage.method == next(s.method for s in facts.stage if s.verb == "pretrain")
         for task in model.bundle.manifest.tasks:
             assert len(model.predict(items, task)) == 3
