@@ -116,17 +116,21 @@ class Model:
         vectors = self.vectors(self.encode(samples, entry), entry)
         return Embedded(vectors, owners, [sample.part for sample in samples], self.facts(entry).space)
 
-    def predict(self, items: Iterable[Any], task: str | None = None, options: Any = None) -> list[BaseModel]:
+    def predict(
+        self, items: Iterable[Any], task: str | None = None, options: Any = None, *, entry: str | None = None
+    ) -> list[BaseModel]:
         """Answers of the bundle's task (its only one if unnamed), one per item."""
         runner = self.task(task)
         chosen = self.options(runner, options)
-        return self.answer(self.prepared(items, runner, chosen), task, chosen)
+        return self.answer(self.prepared(items, runner, chosen, entry), task, chosen)
 
-    def prepared(self, items: Iterable[Any], task: tasks.Task[Any], options: BaseModel) -> Prepared:
+    def prepared(
+        self, items: Iterable[Any], task: tasks.Task[Any], options: BaseModel, entry: str | None = None
+    ) -> Prepared:
         """What a task is given of raw items: their samples and, if it starts from them, the encoder's outputs."""
-        samples = [self.prepare(item, parts=task.parts(options)) for item in items]
+        samples = [self.prepare(item, entry, parts=task.parts(options)) for item in items]
         flat = [sample for group in samples for sample in group]
-        return Prepared(samples, self.encode(flat) if task.encodes else {})
+        return Prepared(samples, self.encode(flat, entry) if task.encodes else {})
 
     def answer(self, prepared: Prepared, task: str | None = None, options: Any = None) -> list[BaseModel]:
         """Answers of the bundle's task (its only one if unnamed), one per item: heads cost no second encoder pass."""

@@ -80,7 +80,7 @@ def _published(drafts: Callable[[], list[Draft]], name: str) -> dict[str, Any]:
     console.print(f"{name}: through the gate, on {len(held_out.items):,} items of {held_out.name}")
     found = publish(made, name, config.bundles)
     manifest, report = found.manifest, found.report
-    [entry] = manifest.entries.values()
+    entry = next(iter(manifest.entries.values()))
     return {
         "bundle": manifest.name,
         "version": manifest.version,

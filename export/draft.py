@@ -70,6 +70,7 @@ class Draft:
     held_out: HeldOut
     licence: str
     lineage: Lineage
+    joint: str | None = None  # the space, where encoders of several modalities share one
     size: str | None = None  # its name, where the bundle has several
     heads: dict[str, onnx.ModelProto] = field(default_factory=dict)  # task -> graph: embedding -> out_<task>
     graphs: dict[str, TaskGraph] = field(default_factory=dict)
@@ -99,6 +100,8 @@ class Draft:
 
     def space(self) -> str:
         """A resource that preprocessing names (a tokenizer) shapes every vector, so its digest counts too."""
+        if self.joint is not None:
+            return self.joint
         named = {path: data for path, data in self.resources.items() if path in self.preprocess.values()}
         digests = {path: hashlib.sha256(data).hexdigest() for path, data in named.items()}
         return space_id(

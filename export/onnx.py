@@ -5,6 +5,7 @@ import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def task_graph(graph: GraphModule) -> onnx.ModelProto:
 
 def _exported(module: nn.Module, example: Arrays, axes: tuple[Any, ...], outputs: list[str]) -> onnx.ModelProto:
     """axes   names of the free axes of each argument of `module`"""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _recurrence_kept():
         # It says that an axis of the second input is the first one's too, as its name says already.
         warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
         program = torch.onnx.export(
@@ -68,6 +69,22 @@ def _exported(module: nn.Module, example: Arrays, axes: tuple[Any, ...], outputs
         )
     assert program is not None
     return anonymous(program.model_proto)
+
+
+@contextmanager
+def _recurrence_kept() -> Iterator[None]:
+    """ONNX has an operator for a recurrent network; torch's own rule, once loaded, unrolls it to the example's length."""
+    operators: list[Any] = [torch.ops.aten.gru.input, torch.ops.aten.lstm.input]
+    rules = [dict(operator.py_kernels) for operator in operators]
+    for operator in operators:
+        operator.py_kernels.clear()
+        operator._dispatch_cache.clear()
+    try:
+        yield
+    finally:
+        for operator, own in zip(operators, rules, strict=True):
+            operator.py_kernels.update(own)
+            operator._dispatch_cache.clear()
 
 
 def anonymous(model: onnx.ModelProto) -> onnx.ModelProto:

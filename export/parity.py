@@ -64,7 +64,7 @@ def witnesses(draft: Draft, model: Model) -> Witnesses:
     enough(draft.held_out, len(items))
     chosen = np.unique(np.linspace(0, len(items) - 1, WITNESSES).astype(int))
     modality = model.modalities[draft.modality]
-    pairs = [(items[i], model.prepare(items[i])[0]) for i in map(int, chosen)]
+    pairs = [(items[i], model.prepare(items[i], draft.modality)[0]) for i in map(int, chosen)]
     pairs.sort(key=lambda pair: modality.cost(pair[1]))
     return Witnesses(draft, [item for item, _ in pairs], [sample for _, sample in pairs])
 
@@ -122,7 +122,8 @@ def overheard(model: Model, seen: Witnesses) -> list[Check]:
         runner = model.task(task)
         options = model.options(runner, None)
         try:
-            runner.run(listened, model.prepared(seen.items[:: len(seen.items) // ANSWERED], runner, options), options)
+            few = seen.items[:: len(seen.items) // ANSWERED]
+            runner.run(listened, model.prepared(few, runner, options, draft.modality), options)
         except MissingExtra:
             raise
         except Exception as error:  # a runtime raises classes of its own

@@ -42,7 +42,8 @@ def check_name(name: str) -> None:
 def publish(drafts: Sequence[Draft], name: str, store: Path) -> Published:
     """The next version of bundle `name`. Raises GateRefused or Unavailable; then nothing was published.
 
-    drafts   one, or one for each size, smallest first; each is judged by itself, and a variant is there for all or none
+    drafts   one, one for each size, smallest first, or one for each modality of a space; each is judged by itself, and
+             a variant is there for all or for none
     """
     check_name(name)
     with new_bundle(store, name) as folder:
@@ -122,17 +123,20 @@ def _manifest(drafts: Sequence[Draft], name: str, version: int, dropped: dict[st
             names = {"inputs": [node.name for node in model.graph.input]}
             names |= {"outputs": [node.name for node in model.graph.output]}
             listed[sized] = Graph.model_validate({"files": files, **names, **facts})
-    last, sizes = drafts[-1], [draft for draft in drafts if draft.size is not None]
-    spaces = {str(draft.size): Size(space=draft.space(), dimensions=draft.dimensions) for draft in sizes}
+    last, entries, sizes = drafts[-1], {}, [draft.size for draft in drafts if draft.size is not None]
+    for draft in drafts:  # the last of a modality is its largest
+        own = [one for one in drafts if one.modality == draft.modality and one.size is not None]
+        spaces = {str(one.size): Size(space=one.space(), dimensions=one.dimensions) for one in own}
+        entries[draft.modality] = draft.entry().model_copy(update={"sizes": spaces})
     return Manifest(
         name=name,
         version=version,
         created=datetime.now(UTC),
-        entries={last.modality: last.entry().model_copy(update={"sizes": spaces})},
+        entries=entries,
         graphs=listed,
-        tasks=last.tasks,
+        tasks={name: spec for draft in drafts for name, spec in draft.tasks.items()},
         variants=kept,
-        sizes=tuple(spaces),
+        sizes=tuple(sizes),
         licence=last.licence,
         lineage=last.lineage,
         metrics={key: value for draft in drafts for key, value in draft.metrics.items()},

@@ -1,21 +1,24 @@
 """A finished run as a draft: its encoder, its heads, and the items it was not trained on."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from enfold import settings
 from enfold.bundle import Lineage
 from enfold.errors import UnknownName, WrongUse
+from enfold.modalities import Modality
 from enfold.modalities.text import TOKENIZER
 from export.draft import Draft, HeldOut, Reference, TaskGraph, encode_with
 from export.onnx import encoder_graph, task_graph
 from export.parity import enough
 from training.data.dataset import Dataset
 from training.data.sources import open_dataset
-from training.encoders import load_encoder
-from training.heads import load_head
+from training.encoders import TOWERS, Encoder, load_encoder
+from training.heads import SavedHead, load_head
 from training.recipe import Export, Pretrain, Recipe, Stage
 
 
@@ -85,25 +88,58 @@ class FinishedRun:
         if sizes:
             return [self._draft(made, size) for size, made in sizes.items()]
         nested = load_encoder(self._folder(self.encoder(needs))).sizes
-        return [self._draft(needs, size, nested=True) for size in nested] if nested else [self._draft(needs, None)]
+        if nested:
+            return [self._draft(needs, size, nested=True) for size in nested]
+        return _in_one_space([self._draft(needs, None), *self._towers(needs)])
 
     def _draft(self, needs: Sequence[str], size: str | None, *, nested: bool = False) -> Draft:
         stage = self.encoder(needs)
-        head_stage = self.head(needs, stage)
-        modality, encoder = self.recipe.modality_of(self.path), load_encoder(self._folder(stage))
-        saved = load_head(self._folder(head_stage), encoder) if head_stage else None
+        encoder = load_encoder(self._folder(stage))
+        saved = self._saved_head(needs, encoder)
         encoder = encoder.sized(size) if nested and size else encoder
+        split = _held_out_split(self._data(stage))
+        items = [record.path if record.value is None else record.value for record in split.records]
+        return self._made(self.recipe.modality_of(self.path), encoder, items, stage, saved, size)
+
+    def _towers(self, needs: Sequence[str]) -> Iterator[Draft]:
+        """Encoders of other modalities that the stage trained into the same space."""
+        stage = self.encoder(needs)
+        for folder in sorted((self._folder(stage) / TOWERS).glob("*")):
+            modality, split = self.recipe.sides_of(self.path)[folder.name], _held_out_split(self._data(stage))
+            items = [split.side(i, folder.name, modality).splitlines()[0] for i in range(len(split))]
+            saved = self._saved_head(needs, load_encoder(self._folder(stage)))
+            yield self._made(modality, load_encoder(folder), items, stage, saved, None)
+
+    def _saved_head(self, needs: Sequence[str], encoder: Encoder) -> SavedHead | None:
+        stage = self.head(needs, self.encoder(needs))
+        return load_head(self._folder(stage), encoder) if stage else None
+
+    def _data(self, stage: str) -> Dataset:
+        """What a stage worked on."""
         facts = self.stages[stage].data or self.recipe.data
-        data = open_dataset(facts.source, data=settings.load().data)
-        held_out = _held_out(data.shortened(facts.train_items))
+        return open_dataset(facts.source, data=settings.load().data).shortened(facts.train_items)
+
+    def _made(
+        self,
+        modality: Modality[Any],
+        encoder: Encoder,
+        items: list[Any],
+        stage: str,
+        saved: SavedHead | None,
+        size: str | None,
+    ) -> Draft:
+        data = self._data(stage)
+        held_out = HeldOut(data.name, data.fingerprint, items, _labels(_held_out_split(data)))
         enough(held_out, len(held_out.items))
-        example = modality.collate([modality.prepare(modality.read(item))[0] for item in held_out.items[:3]])
+        if saved is not None and modality.name != (saved.head.modality or self.recipe.modality):
+            saved = None  # it answers items of another modality
+        example = modality.collate([modality.prepare(modality.read(item))[0] for item in items[:3]])
         modules = saved.head.graphs(encoder, example) if saved else {}
         models = {name: task_graph(module) for name, module in modules.items()}
         task = saved.head.task if saved else ""
         heads = {name.removeprefix("head_"): models[name] for name in modules if modules[name].role == "head"}
         return Draft(
-            modality=self.recipe.modality,
+            modality=modality.name,
             preprocess=modality.preprocess.model_dump(mode="json", exclude_none=True),
             size=size,
             encoder=encoder_graph(encoder, example),
@@ -170,10 +206,21 @@ class FinishedRun:
         return found
 
 
-def _held_out(data: Dataset) -> HeldOut:
+def _held_out_split(data: Dataset) -> Dataset:
     """The test split; validation where there is none."""
-    split = data.split("test") if len(data.split("test")) else data.split("val")
-    items = [record.path if record.value is None else record.value for record in split.records]
+    return data.split("test") if len(data.split("test")) else data.split("val")
+
+
+def _labels(split: Dataset) -> list[str] | None:
     labels = [record.label for record in split.records]
     known = [label for label in labels if label is not None]
-    return HeldOut(data.name, data.fingerprint, items, known if len(known) == len(labels) else None)
+    return known if len(known) == len(labels) else None
+
+
+def _in_one_space(drafts: list[Draft]) -> list[Draft]:
+    """Several encoders that were trained into one space share its identity: the digest of their own."""
+    if len(drafts) == 1:
+        return drafts
+    own = " ".join(sorted(draft.space() for draft in drafts))
+    joint = "sp_" + hashlib.sha256(own.encode()).hexdigest()[:24]
+    return [replace(draft, joint=joint) for draft in drafts]

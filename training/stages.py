@@ -20,6 +20,7 @@ from training.artefacts import (
     write_selected,
 )
 from training.data.dataset import Dataset
+from training.encoders import TOWERS, save_encoder
 from training.evaluation import Subject
 from training.heads import save_head
 from training.loop import fit
@@ -43,6 +44,9 @@ def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
     settings, folder = train_config(stage.train), run.folder(stage.name)
     figures = fit(method, items, settings, folder, seed=seed, probe=probe, threads=run.threads)
     save(method.encoder, run, stage)
+    for side, (facts, tower) in method.towers().items():
+        where, size = folder / TOWERS / side, run.sides[side].input_size
+        save_encoder(tower, where, name=facts.name, config=facts.config, size=size)
     if (head := getattr(method, "task_head", None)) is not None:
         save_head(folder, head)
     return figures

@@ -47,8 +47,14 @@ def test_a_recipe_ends_in_bundles_that_embed_and_answer(
         ref = f"{figures['bundle']}@{figures['version']}"
         for size in figures["sizes"] or [None]:
             model = enfold.open(ref, size=size)
-            assert model.embed(items).vectors.shape == (3, model.facts().dimensions)
+            entry = model.entry(modality=facts.modality)
+            assert model.embed(items, entry).vectors.shape == (3, model.facts(entry).dimensions)
             assert model.check() > 0.99999
         assert model.bundle.manifest.lineage.method == next(s.method for s in facts.stage if s.verb == "pretrain")
+        texts, entries = ["a red heart", "a cat", "smiling"], model.bundle.manifest.entries
         for task in model.bundle.manifest.tasks:
-            assert len(model.predict(items, task)) == 3
+            asked = ("text", texts) if task in ("generate", "paint") else (entry, items)
+            assert len(model.predict(asked[1], task, entry=asked[0])) == 3
+        if len(entries) > 1:
+            assert len({one.space for one in entries.values()}) == 1
+            assert model.embed(texts, "text").vectors.shape == (3, model.facts(entry).dimensions)

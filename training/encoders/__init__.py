@@ -23,6 +23,7 @@ from enfold.errors import UnknownName, WrongUse
 from training.recipe import validated
 
 Inputs = dict[str, Tensor]
+TOWERS = "towers"  # folder of a stage's encoders of other modalities in the same space, by side
 
 
 @dataclass(frozen=True)

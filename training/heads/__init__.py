@@ -43,6 +43,7 @@ class Head(nn.Module):
     """What answers `task`. `spec` is what the manifest stores for it."""
 
     task: ClassVar[str]
+    modality: ClassVar[str | None] = None  # of the items that are answered, where it is not the encoder's
     truth: ClassVar[str] = "truth"  # the side that answers are measured against
     Config: ClassVar[type[BaseModel]]
 

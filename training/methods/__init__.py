@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from enfold.errors import UnknownName, WrongUse
 from enfold.modalities import Arrays, Modality
+from training import recipe
 from training.encoders import Encoder
 from training.heads import Head
 from training.recipe import validated
@@ -77,6 +78,10 @@ class Method(nn.Module):
         """
         facts = validated(cls.Config, config, f"method {cls.__name__}")
         return cls(encoder, facts, preprocess, *([sides] if sides else []))
+
+    def towers(self) -> dict[str, tuple[recipe.Encoder, Encoder]]:  # most methods train one encoder
+        """Encoders that share the exported one's space, by the side they read, each with what it was built from."""
+        return {}
 
     def carry(self, state: dict[str, Tensor]) -> None:
         """Go on from the state of an earlier training; what it has beyond this method's own is left behind."""

@@ -28,6 +28,7 @@ from training.blocks.discriminator import Discriminator, hinge, matching_gradien
 from training.blocks.generator import Generator
 from training.blocks.supcon import supcon
 from training.encoders import Encoded, Encoder, build
+from training.heads.painter import Painter, PainterConfig
 from training.methods import Batch, Item, Losses, Method, Turn
 from training.views import image as views
 
@@ -100,6 +101,9 @@ class SCLT2I(Method):
             average = get_ema_multi_avg_fn(config.average)
             self.average = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
             self.register_buffer("judged", torch.zeros((), dtype=torch.int64))
+
+    def towers(self) -> dict[str, tuple[recipe.Encoder, Encoder]]:
+        return {self.config.caption: (self.config.text_encoder, self.text_encoder)}
 
     def turns(self) -> tuple[Turn, ...]:
         if self.config.phase == "encoders":
@@ -192,6 +196,19 @@ class SCLT2I(Method):
             self.average.update_parameters(self.generator)
         if self.turn and progress >= 1:  # what remains is the average
             self.generator.load_state_dict(self.average.module.state_dict())
+
+    @property
+    def task_head(self) -> Painter | None:  # type: ignore[override]
+        """The painter of the second phase."""
+        config = self.config
+        if config.phase == "encoders":
+            return None
+        facts = {name: getattr(config, name) for name in ("text_encoder", "noise", "condition", "width")}
+        sizes = {"vocabulary": self.captions.input_size, "size": self.preprocess.size}
+        painter = Painter(self.encoder, PainterConfig(**facts, **sizes))
+        painter.text_encoder.load_state_dict(self.text_encoder.state_dict())
+        painter.generator.load_state_dict(self.generator.state_dict())
+        return painter
 
     def noise(self, batch: Batch) -> Tensor:
         """[B, Z], the same for both branches"""

@@ -26,6 +26,7 @@ from training.methods import Batch, Item, Losses, Method
 from training.tokenizer import END
 
 _IGNORED = -100  # a target that takes no loss
+_CHARACTERS = 8  # of a token, at most in the mean: a piece of so many fills a window
 
 
 class SoFTConfig(BaseModel, frozen=True, extra="forbid"):
@@ -68,9 +69,10 @@ class SoFT(Method):
         """input_ids, attention_mask, targets int64 [T]: of each token the next one, or nothing to be learnt."""
         if self.config.instruct:
             return self.sequence(item.side("prompt"), item.value)
-        windows = self._reader.prepare(item.value, parts=True)
-        ids = windows[int(rng.integers(len(windows)))].arrays["input_ids"]
-        return self._padded(ids, learnt_from=1)
+        reach = _CHARACTERS * self.preprocess.max_tokens
+        start = int(rng.integers(max(1, len(item.value) - reach + 1)))
+        piece = self._reader.prepare(item.value[start : start + reach])[0]
+        return self._padded(piece.arrays["input_ids"], learnt_from=1)
 
     def forward(self, batch: Batch) -> Losses:
         encoded = self.encoder(batch)

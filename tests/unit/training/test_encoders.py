@@ -108,7 +108,8 @@ def test_a_text_is_read_both_ways_from_end_to_end():
 
 def test_a_text_encoder_is_one_graph_for_every_batch_and_length():
     encoder = build("gru", SMALL["gru"], 32).eval()
-    graph = encoder_graph(encoder, {name: values.numpy() for name, values in TEXTS.items()})
+    for _ in range(2):  # torch loads rules with the first export that would spoil the second
+        graph = encoder_graph(encoder, {name: values.numpy() for name, values in TEXTS.items()})
     axes = [[axis.dim_param or axis.dim_value for axis in out.type.tensor_type.shape.dim] for out in graph.graph.output]
     assert axes == [["batch", "length", 12], ["batch", 12]]
     session = onnxruntime.InferenceSession(graph.SerializeToString())
