@@ -73,7 +73,7 @@ def _exported(module: nn.Module, example: Arrays, axes: tuple[Any, ...], outputs
 
 @contextmanager
 def _recurrence_kept() -> Iterator[None]:
-    """ONNX has an operator for a recurrent network; torch's own rule, once loaded, unrolls it to the example's length."""
+    """ONNX has an operator for a recurrence; torch's own rule, once loaded, unrolls it to the example's length."""
     operators: list[Any] = [torch.ops.aten.gru.input, torch.ops.aten.lstm.input]
     rules = [dict(operator.py_kernels) for operator in operators]
     for operator in operators:

@@ -48,7 +48,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 def enfold(*words, home: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
     """Run a command as a user would."""
     command = [sys.executable, "-m", "enfold.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(home, **settings), timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=environment(home, **settings), timeout=600)
 
 
 def start(home: Path, *words: str, **settings: str) -> Running:
