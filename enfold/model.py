@@ -128,6 +128,7 @@ class Model:
         self, items: Iterable[Any], task: tasks.Task[Any], options: BaseModel, entry: str | None = None
     ) -> Prepared:
         """What a task is given of raw items: their samples and, if it starts from them, the encoder's outputs."""
+        self.check_fits(task, self.entry(entry))
         samples = [self.prepare(item, entry, parts=task.parts(options)) for item in items]
         flat = [sample for group in samples for sample in group]
         return Prepared(samples, self.encode(flat, entry) if task.encodes else {})
@@ -157,6 +158,12 @@ class Model:
             raise UnknownName.among(f"task of {self.bundle.ref}:", chosen, known)
         return self._tasks[chosen]
 
+    def check_fits(self, task: tasks.Task[Any], entry: str) -> None:
+        """Raises WrongUse if the task answers items of another modality than the entry takes."""
+        takes = self.facts(entry).modality
+        if task.modality not in (None, takes):
+            raise WrongUse(f"task '{task.name}' of {self.bundle.ref} answers {task.modality} items, not {takes}")
+
     @staticmethod
     def options(task: tasks.Task[Any], options: Any) -> BaseModel:
         if isinstance(options, task.Options):
@@ -183,7 +190,8 @@ class Model:
             golden = dict(file)
         worst = 1.0
         for name, entry in self.bundle.manifest.entries.items():
-            prefix, place = f"{name}/in/", "/".join(filter(None, (name, self.size, self.variant)))
+            own = f"{name}/{self.size}" if self.size else name
+            prefix, place = f"{own}/in/", f"{own}/{self.variant}"
             inputs = {key.removeprefix(prefix): value for key, value in golden.items() if key.startswith(prefix)}
             found = self.session(entry.graph).run(inputs)["out_embedding"]
             worst = min(worst, float(cosine(found, golden[f"{place}/out_embedding"]).min()))

@@ -168,8 +168,8 @@ def _golden(judged: Sequence[_Judged], manifest: Manifest, folder: Path) -> None
         draft, samples = one.draft, one.seen.samples
         chosen = np.linspace(0, len(samples) - 1, GOLDEN).astype(int)
         inputs = one.models["fp32"].modalities[draft.modality].collate([samples[i] for i in chosen])
-        golden |= {f"{draft.modality}/in/{name}": array for name, array in inputs.items()}
+        own = f"{draft.modality}/{draft.size}" if draft.size else draft.modality
+        golden |= {f"{own}/in/{name}": array for name, array in inputs.items()}
         for variant in manifest.variants:
-            place = "/".join(filter(None, (draft.modality, draft.size, variant)))
-            golden[f"{place}/out_embedding"] = one.models[variant].run(draft.graph, inputs)["out_embedding"]
+            golden[f"{own}/{variant}/out_embedding"] = one.models[variant].run(draft.graph, inputs)["out_embedding"]
     np.savez(folder / "golden.npz", **golden)  # type: ignore[arg-type]

@@ -149,6 +149,7 @@ async def predict(request: Request, rooms: InRooms) -> Response:
     asked = await _read(request, wire.PredictRequest)
     model, entry = await _meant(rooms, asked, asked.items)
     runner = model.task(asked.task)
+    model.check_fits(runner, entry)
     options = Model.options(runner, asked.options)
     if asked.stream:
         if len(asked.items) > 1:

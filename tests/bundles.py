@@ -110,7 +110,8 @@ def speaker_bundle(store: Path, name: str = "speaker") -> Bundle:
         with np.load(draft / "golden.npz") as file:
             golden = dict(file)
         vectors = golden.pop("text/fp32/out_embedding")
-        np.savez(draft / "golden.npz", **golden, **{f"text/{size}/fp32/out_embedding": vectors for size in sizes})
+        inputs = {key.replace("text/", f"text/{size}/"): value for key, value in golden.items() for size in sizes}
+        np.savez(draft / "golden.npz", **inputs, **{f"text/{size}/fp32/out_embedding": vectors for size in sizes})
         for size, model in graphs.items():
             onnx.save(model, draft / f"graphs/step.{size}.onnx")
             files = {"fp32": f"graphs/step.{size}.onnx"}

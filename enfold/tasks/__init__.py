@@ -43,6 +43,7 @@ class Task(ABC, Generic[A]):
     Options: ClassVar[type[BaseModel]]  # what a request may choose
     Answer: ClassVar[type[BaseModel]]  # one per item
     encodes: ClassVar[bool] = True  # it starts from the encoder's outputs
+    modality: ClassVar[str | None] = None  # of items that it answers; None: of any that the encoder takes
 
     def __init__(self, spec: Any, folder: Path, size: str | None = None):
         """size   of the bundle's, where it has several"""

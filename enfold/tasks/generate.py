@@ -58,7 +58,7 @@ class GenerateAnswer(BaseModel):
 class Generate(Task[GenerateAnswer]):
     name = "generate"
     Spec, Options, Answer = GenerateSpec, GenerateOptions, GenerateAnswer
-    encodes = False
+    encodes, modality = False, "text"
 
     def parts(self, options: GenerateOptions) -> bool:
         return True  # so that a prompt that is too long shows as several

@@ -30,7 +30,7 @@ class PaintAnswer(BaseModel):
 class Paint(Task[PaintAnswer]):
     name = "paint"
     Spec, Options, Answer = PaintSpec, PaintOptions, PaintAnswer
-    encodes = False
+    encodes, modality = False, "text"
 
     def run(self, graphs: Graphs, prepared: Prepared, options: PaintOptions) -> list[PaintAnswer]:
         noise = np.random.default_rng(options.seed).standard_normal((options.count, self.spec.noise), np.float32)

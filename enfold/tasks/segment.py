@@ -49,7 +49,7 @@ class SegmentAnswer(BaseModel):
 class Segment(Task[SegmentAnswer]):
     name = "segment"
     Spec, Options, Answer = SegmentSpec, SegmentOptions, SegmentAnswer
-    encodes = False
+    encodes, modality = False, "volume"
 
     def parts(self, options: SegmentOptions) -> bool:
         return True
