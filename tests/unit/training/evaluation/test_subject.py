@@ -36,7 +36,8 @@ def run_of(folder: Path) -> Run:
         lines.append(f'{number:02}.png,{colour},"{colour} thing {number // 6}\n{colour}"')
     (folder / "manifest.csv").write_text("\n".join(["path,label,caption", *lines]))
     overrides = [*SMALL, f"data.source={folder / 'manifest.csv'}"]
-    return Run(recipe.load("scl_t2i", smoke=True, overrides=overrides), settings.load())
+    facts = recipe.load("scl_t2i", smoke=True, overrides=overrides)
+    return Run(facts.model_copy(update={"stage": facts.stage[:-1]}), settings.load())  # too few items for the gate
 
 
 def test_each_phase_is_judged_by_what_it_made(tmp_path: Path):
