@@ -79,7 +79,7 @@ class Modality(ABC, Generic[Value]):
 
     @abstractmethod
     def prepare(self, value: Value, *, parts: bool = False) -> list[Sample]:
-        """Encoder inputs of one item: one, or with `parts` one per window of an item longer than the encoder takes."""
+        """Encoder inputs of one item: one, or with `parts` one per piece of an item larger than the encoder takes."""
 
     @abstractmethod
     def thumbnail(self, value: Value, side: int = 96) -> bytes:
