@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from enfold.errors import GateRefused, MissingExtra
+from enfold.errors import BadItem, GateRefused, MissingExtra
 from enfold.modalities import Arrays, Sample
 from enfold.model import Model, cosine
 from export.draft import Draft, HeldOut
@@ -121,9 +121,16 @@ def overheard(model: Model, seen: Witnesses) -> list[Check]:
     for task in draft.tasks if draft.graphs else ():
         runner = model.task(task)
         options = model.options(runner, None)
+        answered = 0
         try:
-            few = seen.items[:: len(seen.items) // ANSWERED]
-            runner.run(listened, model.prepared(few, runner, options, draft.modality), options)
+            for item in seen.items[:: len(seen.items) // ANSWERED]:
+                try:
+                    runner.run(listened, model.prepared([item], runner, options, draft.modality), options)
+                    answered += 1
+                except BadItem:  # it is the task's right to refuse an item: a prompt that leaves no room
+                    continue
+            if not answered:
+                return [impossible(f"task {task}", "fp32", 0, "it refused every item")]
         except MissingExtra:
             raise
         except Exception as error:  # a runtime raises classes of its own

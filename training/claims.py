@@ -79,6 +79,7 @@ def run_arm(recipe: Recipe, arm: Arm, seed: int, settings: Settings) -> dict[str
     return {
         "value": stages[stage]["figures"][figure],
         "seconds": round(sum(record["seconds"] for record in stages.values()), 1),
+        "spent": {record["fingerprint"]: record["seconds"] for record in stages.values()},
         "figures": {name: record["figures"] for name, record in stages.items()},
         "test_items": len(run.dataset.split("test")),
         "tried_lr": [list(getattr(stage, "tried_lr", ())) for stage in arm.stage],
@@ -90,6 +91,8 @@ def verdict(claim: Claim, runs: dict[str, dict[int, dict[str, Any]]]) -> dict[st
     """The paired difference over seeds with its interval, held against the threshold."""
     checks = [judged(check, claim.seeds, runs) for check in claim.check]
     words = {check["verdict"] for check in checks}
+    every = [run for found in runs.values() for run in found.values()]
+    spent = {stage: seconds for run in every for stage, seconds in run["spent"].items()}
     return {
         "claim": claim.sentence,
         "remarks": claim.remarks,
@@ -98,12 +101,12 @@ def verdict(claim: Claim, runs: dict[str, dict[int, dict[str, Any]]]) -> dict[st
         "confidence": CONFIDENCE,
         "seeds": list(claim.seeds),
         "test_items": next(iter(next(iter(runs.values())).values()))["test_items"],
-        # Of all arms together, one after the other: some may come from an earlier, interrupted call.
-        "seconds": round(sum(run["seconds"] for found in runs.values() for run in found.values())),
+        # Of all arms one after the other, a stage that several share once: some may come from an earlier call.
+        "seconds": round(sum(spent.values())),
         "arms": {
             name: {
                 "mean": round(float(np.mean([run["value"] for run in found.values()])), 4),
-                "seeds": {str(seed): run for seed, run in found.items()},
+                "seeds": {str(seed): {k: v for k, v in run.items() if k != "spent"} for seed, run in found.items()},
             }
             for name, found in runs.items()
         },

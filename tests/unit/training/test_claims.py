@@ -14,7 +14,8 @@ CHECK = CLAIM.check[0]
 
 def runs(gaps):
     def arm(values):
-        return {seed: {"value": value, "test_items": 100, "seconds": 1.5} for seed, value in enumerate(values)}
+        facts = {"test_items": 100, "seconds": 1.5, "spent": {"shared": 1.0, "own": 0.5}}
+        return {seed: {"value": value, **facts} for seed, value in enumerate(values)}
 
     return {CHECK.arm: arm([0.5 + gap for gap in gaps]), CHECK.baseline: arm([0.5] * len(gaps))}
 
