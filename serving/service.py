@@ -23,7 +23,7 @@ import orjson
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -164,7 +164,8 @@ async def predict(request: Request, rooms: InRooms) -> Response:
         return StreamingResponse(events, media_type="text/event-stream")
     answers = await rooms.engine.predict(model, entry, asked.items, runner.name, options)
     found = [answer.model_dump(mode="json") for answer in answers]
-    return JSONResponse({"model": model.bundle.ref, "task": runner.name, "answers": found})
+    answer = {"model": model.bundle.ref, "task": runner.name, "answers": found}
+    return Response(orjson.dumps(answer), media_type="application/json")
 
 
 async def _events(
