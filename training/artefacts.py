@@ -21,7 +21,7 @@ from training.methods import Item, Method
 from training.recipe import Pretrain, Select, Stage
 from training.run import Run
 
-_KEPT = 64  # decoded items: of scans, which are few and slow to read, all
+_FEW = 64  # decoded items that are kept, where there are no more: scans are few, and slow to read
 
 
 class Items(Sequence[Item]):
@@ -30,7 +30,7 @@ class Items(Sequence[Item]):
     def __init__(self, run: Run, data: Dataset):
         self._data, self._modality, self.labels = data, run.modality, data.labels().tolist()
         self._sides = run.sides
-        self._read = lru_cache(_KEPT)(self._item)
+        self._read = lru_cache(_FEW if len(data) <= _FEW else 0)(self._item)
 
     def __len__(self) -> int:
         return len(self._data)

@@ -140,7 +140,7 @@ class Run:
         seed = self.seed_of(stage)
         shared = {"data": data.fingerprint, "preprocess": recipe.preprocess, "seed": seed}
         if recipe.sides:
-            beside = {name: data.state_of(name) for name in recipe.sides}
+            beside = {name: data.state_of(name, side) for name, side in self.sides.items()}
             shared |= {"sides": [beside, recipe.model_dump(mode="json", include={"sides"})]}
         if recipe.tokenizer is not None:
             shared |= {"tokenizer": recipe.tokenizer.vocabulary}

@@ -70,12 +70,10 @@ class Dataset:
         stated = str(self.records[i].payload[name])
         return modality.read(stated if modality.name == "text" else self.folder / stated)
 
-    def state_of(self, side: str) -> str:
+    def state_of(self, side: str, modality: Modality[Any]) -> str:
         """Changes when anything in that column does, or in the files that it names."""
         stated = [str(record.payload.get(side, "")) for record in self.records]
-        files = [
-            self.folder / value for value in stated if len(value.encode()) < 255 and (self.folder / value).is_file()
-        ]
+        files = [] if modality.name == "text" else [self.folder / value for value in stated if value]
         return digest([*stated, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)])
 
     def inputs(self, modality: Modality[Any], limit: int | None = None) -> Arrays:
