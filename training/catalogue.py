@@ -78,9 +78,8 @@ def _check(check: dict[str, Any]) -> str:
     low, high = check["interval"]
     sign = "/" if check["relation"] == "ratio" else "-"
     asked = "" if check["threshold"] is None else f" ≥ {check['threshold']:.3f}"
-    metric = f" by {check['metric']}" if check.get("metric") else ""
     figures = f"{check['value']:.3f} [{low:.3f}, {high:.3f}]{asked}"
-    return f"{check['arm']} {sign} {check['baseline']}{metric} = {figures}: {check['verdict']}"
+    return f"{check['arm']} {sign} {check['baseline']} = {figures}: {check['verdict']}"
 
 
 if __name__ == "__main__":

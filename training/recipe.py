@@ -167,6 +167,13 @@ class Recipe(_Table):
     claim: Claim | None = None
 
     @model_validator(mode="after")
+    def _texts_have_tokens(self) -> "Recipe":
+        reads = {self.modality, *(side.modality for side in self.sides.values())}
+        if "text" in reads and self.tokenizer is None:
+            raise ValueError("a recipe that reads texts trains a tokenizer on them: add [tokenizer] vocabulary = 4096")
+        return self
+
+    @model_validator(mode="after")
     def _needs_come_first(self) -> "Recipe":
         for stages in (self.stage, *(arm.stage for arm in (self.claim.arms if self.claim else ()))):
             seen: set[str] = set()

@@ -32,6 +32,7 @@ class Subject:
     def __init__(self, encoder: Encoder | None, run: "Run", dataset: Dataset, stage: Stage | None = None):
         self.encoder, self.run, self.dataset, self.stage = encoder, run, dataset, stage
         self._data: dict[str, Dataset] = {}
+        self._inputs: dict[str, Arrays] = {}
         self._features: dict[str, np.ndarray] = {}
 
     @property
@@ -52,8 +53,10 @@ class Subject:
 
     def side(self, split: str, name: str) -> list[Any]:
         """What stands in a column beside every item of a split, decoded."""
-        data = self.data(split)
-        return [data.side(i, name, self.run.sides[name]) for i in range(len(data))]
+        data, sides = self.data(split), self.run.sides
+        if name not in sides:
+            raise WrongUse(f"recipe '{self.run.recipe.slug}' names no column [sides.{name}]: the evaluation needs it")
+        return [data.side(i, name, sides[name]) for i in range(len(data))]
 
     def captions(self, split: str) -> list[str]:
         """One text for every item of a split: the first line of the text column beside it. Raises WrongUse."""
@@ -86,8 +89,17 @@ class Subject:
         return self.data(split).labels()
 
     def prepared(self, split: str, limit: int | None = None) -> Arrays:
-        """Encoder inputs of a split, as serving would make them."""
-        return self.data(split).inputs(self.run.modality, limit)
+        """Encoder inputs of a split, as serving would make them; whole splits are prepared once."""
+        if limit is not None:
+            return self.data(split).inputs(self.run.modality, limit)
+        if split not in self._inputs:
+            self._inputs[split] = self.data(split).inputs(self.run.modality)
+        return self._inputs[split]
+
+    @property
+    def has_raw_values(self) -> bool:
+        """Whether raw inputs can be compared as they are: shades of one shape, and not the numbers of words."""
+        return all(array.dtype.kind == "f" for array in self.prepared("test").values())
 
     def features(self, split: str) -> np.ndarray:
         """Embeddings of a split [N, D]."""

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from enfold.errors import WrongUse
 from training.evaluation import Subject
 from training.methods.soft_sorted import SoFT
 
@@ -15,7 +16,8 @@ ITEMS, BATCH = 1000, 50
 def evaluate(subject: Subject) -> dict[str, float]:
     """exit<n>: exp of the mean cross-entropy of a token; kl_exit<n>: divergence of its chances from the last one's."""
     method = subject.method
-    assert isinstance(method, SoFT)
+    if not isinstance(method, SoFT):
+        raise WrongUse("evaluation 'perplexity' reads a language model's exits: let its stage need a 'soft_sorted' one")
     data, modality = subject.data("test"), subject.run.modality
     prompts = subject.side("test", "prompt")
     count = min(ITEMS, len(data))
