@@ -16,6 +16,8 @@ from pydantic import BaseModel, Field
 from enfold.modalities import Spec
 from enfold.tasks import Graphs, Prepared, Task, softmax
 
+STRONGEST = 5  # parts of an item that speak for a class
+
 
 class ClassifySpec(Spec):
     labels: tuple[str, ...]
@@ -26,6 +28,7 @@ class ClassifySpec(Spec):
 
 class ClassifyOptions(BaseModel, extra="forbid"):
     top: int = Field(5, ge=1, le=1000, description="how many labels to return, most probable first")
+    parts: bool = Field(False, description="judge a large item by all its windows or tiles: a slide, a long text")
 
 
 class Scored(BaseModel):
@@ -46,9 +49,16 @@ class Classify(Task[ClassifyAnswer]):
     name = "classify"
     Spec, Options, Answer = ClassifySpec, ClassifyOptions, ClassifyAnswer
 
+    def parts(self, options: ClassifyOptions) -> bool:
+        return options.parts
+
     def run(self, graphs: Graphs, prepared: Prepared, options: ClassifyOptions) -> list[ClassifyAnswer]:
         embedding = prepared.encoded["out_embedding"]
         logits = graphs(self.spec.head, {"embedding": embedding})["out_classify"]
+        if options.parts:  # an item's samples lie one after the other
+            ends = np.cumsum([len(samples) for samples in prepared.samples])[:-1]
+            logits = np.stack([of_parts(own) for own in np.split(logits, ends)])
+            embedding = np.stack([own.mean(0) for own in np.split(embedding, ends)])
         probabilities = softmax(logits / self.spec.temperature)  # [B, C]
         ood = self._ood(embedding)
         answers = []
@@ -94,18 +104,14 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 15)
     return float(sum(gaps))
 
 
-def bag_distances(bag: np.ndarray, prototypes: np.ndarray, mean: np.ndarray, nearest: int = 5) -> np.ndarray:
-    """Of a bag of embeddings (the tiles of a slide) to each class: the mean distance of its nearest few, [C].
+def of_parts(logits: np.ndarray) -> np.ndarray:
+    """Logits [C] of an item from those of its parts [N, C]: of each class the mean of its five strongest parts.
 
-    bag          [N, D]  in any order
-    prototypes   [C, D]  class means of vectors as they are here: less `mean` [D], of the training items, at length 1
-
-    The least distance names the class. Chen et al. 2023 (UNI), arXiv:2308.15474, MI-SimpleShot; nothing is trained.
+    With prototypes, whose logits are distances, this is MI-SimpleShot (Chen et al. 2023, UNI, arXiv:2308.15474): the
+    class is the one whose nearest tiles are nearest. Nothing is trained, and the order of parts does not matter.
     """
-    centred = bag - mean
-    directions = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    distances = np.linalg.norm(directions[:, None] - prototypes, axis=2)  # [N, C]
-    return np.sort(distances, axis=0)[:nearest].mean(0)
+    strongest: np.ndarray = np.sort(logits, axis=0)[-STRONGEST:].mean(0)
+    return strongest
 
 
 def relative_mahalanobis(

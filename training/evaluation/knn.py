@@ -1,4 +1,4 @@
-"""Accuracy of a weighted vote of the 20 nearest training items, for the encoder and for raw inputs that can be compared.
+"""Accuracy of a weighted vote of the 20 nearest training items, for the encoder and for raw inputs that compare.
 
 Balanced accuracies, in which every class counts alike, are of vectors less the training mean; beside the encoder's
 stands what mean colour alone reaches.

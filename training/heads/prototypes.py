@@ -18,7 +18,7 @@ class PrototypesConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class Prototypes(ClassifyHead):
-    """Logits are minus the squared distances of an embedding, less the training mean and at length 1."""
+    """Logits are minus the distances of an embedding, less the training mean and at length 1."""
 
     Config = PrototypesConfig
     config: PrototypesConfig
@@ -32,7 +32,7 @@ class Prototypes(ClassifyHead):
 
     def forward(self, embedding: Tensor) -> Tensor:
         direction = F.normalize(embedding - self.mean, dim=1)
-        return -(direction[:, None] - self.prototypes).square().sum(2)
+        return -(direction[:, None] - self.prototypes).square().sum(2).sqrt()
 
 
 HEAD = Prototypes

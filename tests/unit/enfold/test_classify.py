@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from enfold.modalities import Sample
+from enfold.tasks import Prepared
 from enfold.tasks.classify import (
     Classify,
     ClassifyAnswer,
     ClassifySpec,
-    bag_distances,
     calibration_error,
+    of_parts,
     relative_mahalanobis,
 )
 
@@ -43,28 +45,30 @@ def test_measure_counts_what_is_right(tmp_path):
     assert figures["macro_f1"] == pytest.approx(2 / 3)
 
 
-def bag() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Forty embeddings, three prototypes, a mean."""
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(40, 6)), rng.normal(size=(3, 6)), rng.normal(size=6)
+LOGITS = np.random.default_rng(0).normal(size=(40, 3))  # of forty tiles
 
 
-def test_the_order_of_tiles_does_not_change_a_slides_distances():
-    tiles, prototypes, mean = bag()
+def test_the_order_of_tiles_does_not_change_a_slides_answer():
     order = np.random.default_rng(1).permutation(40)
-    np.testing.assert_array_equal(bag_distances(tiles[order], prototypes, mean), bag_distances(tiles, prototypes, mean))
+    np.testing.assert_allclose(of_parts(LOGITS[order]), of_parts(LOGITS))
 
 
 def test_a_slide_is_as_near_to_a_class_as_its_five_nearest_tiles():
-    tiles, prototypes, mean = bag()
-    centred = (tiles - mean) / np.linalg.norm(tiles - mean, axis=1, keepdims=True)
-    by_hand = [np.mean(sorted(np.linalg.norm(x - p) for x in centred)[:5]) for p in prototypes]
-    np.testing.assert_allclose(bag_distances(tiles, prototypes, mean), by_hand)
-    few = [np.mean([np.linalg.norm(x - p) for x in centred[:3]]) for p in prototypes]
-    np.testing.assert_allclose(bag_distances(tiles[:3], prototypes, mean), few)
+    by_hand = [np.mean(sorted(column)[-5:]) for column in LOGITS.T]
+    np.testing.assert_allclose(of_parts(LOGITS), by_hand)
+    np.testing.assert_allclose(of_parts(LOGITS[:3]), LOGITS[:3].mean(0))
 
 
 def test_five_tiles_of_a_class_name_a_slide_of_a_thousand_others():
-    prototypes = np.eye(3)
-    tiles = np.concatenate([np.full((1000, 3), -1.0), np.tile([0.0, 2.0, 0.0], (5, 1))])
-    assert bag_distances(tiles, prototypes, np.zeros(3)).argmin() == 1
+    tiles = np.concatenate([np.tile([0.0, -9.0, -1.0], (1000, 1)), np.tile([-5.0, 3.0, -5.0], (5, 1))])
+    assert of_parts(tiles).argmax() == 1
+
+
+def test_items_of_several_parts_are_answered_each_by_its_own(tmp_path):
+    task = Classify(ClassifySpec(labels=("a", "b", "c"), head="head"), tmp_path)
+    embedding = np.random.default_rng(2).normal(size=(9, 3)).astype(np.float32)
+    samples = [[Sample({})] * count for count in (2, 6, 1)]
+    prepared = Prepared(samples, {"out_embedding": embedding})
+    answers = task.run(lambda _, inputs: {"out_classify": inputs["embedding"]}, prepared, task.Options(parts=True))
+    wanted = [of_parts(embedding[rows]).argmax() for rows in (slice(0, 2), slice(2, 8), slice(8, 9))]
+    assert [answer.label for answer in answers] == ["abc"[label] for label in wanted]

@@ -59,9 +59,9 @@ def test_saved_prototypes_give_the_same_logits(tmp_path):
     np.testing.assert_array_equal(logits_of(back, inputs), logits_of(head, inputs))
 
 
-def test_logits_of_prototypes_are_minus_squared_distances_of_centred_directions():
+def test_logits_of_prototypes_are_minus_distances_of_centred_directions():
     head, inputs = prototypes(), RNG.normal(size=(5, 16)).astype(np.float32)
     centred = inputs - head.mean.numpy()
     directions = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-    by_hand = [[-((x - p) ** 2).sum() for p in head.prototypes.numpy()] for x in directions]
+    by_hand = [[-np.linalg.norm(x - p) for p in head.prototypes.numpy()] for x in directions]
     np.testing.assert_allclose(logits_of(head, inputs), by_hand, rtol=1e-4)

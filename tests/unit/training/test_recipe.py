@@ -20,6 +20,7 @@ def test_every_recipe_resolves_in_both_sizes(slug, smoke):
         ("preprocess.sice=3", "unknown key 'sice'"),
         ("stage.pretrain.lr=3", "Known: config, data, encoder, method, name, needs, seed, train, verb"),
         ("stage.evaluate.needs=['nothing']", "needs 'nothing'"),
+        ("sides.caption={modality='text'}", "add [tokenizer] vocabulary = 4096"),
         ("preprocess.size=0", "'size' is 0"),
         ("seed", "write it as key=value"),
     ],

@@ -26,6 +26,8 @@ RNG = np.random.default_rng(0)
 class Given(Subject):
     """A subject whose embeddings, colours and labels are given."""
 
+    has_raw_values = True
+
     def __init__(self, features: dict[str, np.ndarray], labels: dict[str, np.ndarray], records: Any = ()):
         self._features, self._given = features, labels
         self.run = SimpleNamespace(seed=0)  # type: ignore[assignment]

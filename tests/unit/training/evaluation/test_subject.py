@@ -56,6 +56,21 @@ def test_each_phase_is_judged_by_what_it_made(tmp_path: Path):
     assert subject.text_features(["red thing", "blue"]).shape == (2, 8)
 
 
+def test_numbers_of_words_are_no_baseline_and_shades_are(tmp_path: Path):
+    run = run_of(tmp_path / "things")
+    subject = Subject(None, run, run.dataset)
+    assert subject.has_raw_values
+    assert subject.prepared("test") is subject.prepared("test")
+    subject._inputs["test"] = {"input_ids": np.ones((2, 5), np.int64)}
+    assert not subject.has_raw_values
+
+
+def test_a_column_that_the_recipe_does_not_name_is_told(tmp_path: Path):
+    run = run_of(tmp_path / "things")
+    with pytest.raises(WrongUse, match=r"names no column \[sides.truth\]"):
+        Subject(None, run, run.dataset).side("test", "truth")
+
+
 def test_a_recipe_without_texts_says_so(tmp_path: Path):
     run = run_of(tmp_path / "things")
     bare = Run(run.recipe.model_copy(update={"sides": {}, "tokenizer": None}), settings.load())
