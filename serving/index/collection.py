@@ -1,8 +1,8 @@
 """One collection on the embedded Qdrant engine.
 
-Reads go to the open shard and need no lock of ours. Writes take turns. A search graph is built on a copy of the shard,
-by another process; points that were written meanwhile are carried over before the copy takes the shard's place, so the
-highest-numbered shard of a folder is always whole.
+Reads go side by side to the open shard, which closes when the last of them is done. Writes take turns. A search graph is
+built on a copy of the shard, by another process; points that were written meanwhile are carried over before the copy
+takes the shard's place, so the highest-numbered shard of a folder is always whole.
 """
 # N points, D dimensions
 
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,11 @@ class EdgeCollection:
         self._optimizing = threading.Lock()
         self._changed: set[str] | None = None  # ids written while a graph is being built
         self._builder: subprocess.Popen[bytes] | None = None
-        self._closed = False
+        self._closed, self._readers, self._readers_change = False, 0, threading.Condition()
 
     def info(self) -> wire.CollectionInfo:
-        shard = self._shard.info()
+        with self._reading() as opened:
+            shard = opened.info()
         return wire.CollectionInfo(
             **self.facts.model_dump(),
             points=shard.points_count,
@@ -80,7 +82,7 @@ class EdgeCollection:
         ids, built = self._checked(points)
         if not ids:
             return 0
-        with self._writing:
+        with self._writing, self._reading():
             if points.thumbnails:
                 self._thumbnails.put({uuid_of(id): webp for id, webp in points.thumbnails.items()})
             self._write(UpdateOperation.upsert_points(built), ids)
@@ -104,21 +106,25 @@ class EdgeCollection:
             params=engine.SearchParams(exact=exact),
             with_payload=True,
         )
-        return [wire.Hit(id=str(hit.id), score=hit.score, payload=hit.payload) for hit in self._shard.query(request)]
+        with self._reading() as shard:
+            hits = shard.query(request)
+        return [wire.Hit(id=str(hit.id), score=hit.score, payload=hit.payload) for hit in hits]
 
     def retrieve(self, ids: Sequence[str]) -> list[wire.Point]:
-        records = self._shard.retrieve([uuid_of(id) for id in ids], True, False)
+        with self._reading() as shard:
+            records = shard.retrieve([uuid_of(id) for id in ids], True, False)
         return [wire.Point(id=str(record.id), payload=record.payload) for record in records]
 
     def facet(self, field: str) -> list[wire.Facet]:
         if not self._is_indexed(field):
             return []
-        found = self._shard.facet(engine.FacetRequest(path_of(field), limit=MAX_FACETS, exact=True))
+        with self._reading() as shard:
+            found = shard.facet(engine.FacetRequest(path_of(field), limit=MAX_FACETS, exact=True))
         return [wire.Facet(value=hit.value, count=hit.count) for hit in found.hits]
 
     def delete(self, *, ids: Sequence[str] = (), source: str | None = None) -> int:
-        with self._writing:
-            doomed = {str(record.id) for record in self._shard.retrieve([uuid_of(id) for id in ids], False, False)}
+        with self._writing, self._reading() as shard:
+            doomed = {str(record.id) for record in shard.retrieve([uuid_of(id) for id in ids], False, False)}
             if source is not None:
                 of_source = engine.Filter(must=[condition_of(wire.Condition(field="source", any=[source]))])
                 doomed |= {str(record.id) for record in self._records(1000, filter=of_source)}
@@ -171,19 +177,35 @@ class EdgeCollection:
         os.replace(draft, self._layout_file)
 
     def thumbnail(self, id: str) -> bytes:
-        found = self._thumbnails.get(uuid_of(id))
+        with self._reading():
+            found = self._thumbnails.get(uuid_of(id))
         if found is None:
             raise UnknownName(f"point {id} of collection '{self.facts.name}' has no thumbnail")
         return found
 
     def close(self) -> None:
-        with self._writing:
+        with self._writing, self._readers_change:
             self._closed = True
             if self._builder is not None:
                 self._builder.kill()
-        with self._optimizing:
+        with self._optimizing, self._readers_change:
+            self._readers_change.wait_for(lambda: self._readers == 0)  # the engine does not outlive a read of it
             self._shard.close()
             self._thumbnails.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[engine.EdgeShard]:
+        """The shard, open until the block ends, and the pictures. Raises UnknownName once the collection is closed."""
+        with self._readers_change:
+            if self._closed:
+                raise UnknownName(f"collection '{self.facts.name}' was dropped")
+            self._readers, shard = self._readers + 1, self._shard
+        try:
+            yield shard
+        finally:
+            with self._readers_change:
+                self._readers -= 1
+                self._readers_change.notify_all()
 
     @property
     def _layout_file(self) -> Path:
@@ -222,7 +244,8 @@ class EdgeCollection:
             self._check_vectors(near[None])
             return near.astype(np.float32), []
         id = uuid_of(near)
-        records = self._shard.retrieve([id], False, True)
+        with self._reading() as shard:
+            records = shard.retrieve([id], False, True)
         if not records:
             raise UnknownName(f"collection '{self.facts.name}' has no point {near}")
         return np.array(records[0].vector, np.float32), [engine.HasIdCondition({id})]
@@ -230,7 +253,8 @@ class EdgeCollection:
     def _records(self, size: int, **what: Any) -> Iterator[Any]:
         offset = None
         while True:
-            records, offset = self._shard.scroll(engine.ScrollRequest(offset, size, **what))
+            with self._reading() as shard:
+                records, offset = shard.scroll(engine.ScrollRequest(offset, size, **what))
             yield from records
             if offset is None:
                 return
@@ -242,8 +266,9 @@ class EdgeCollection:
     def _is_indexed(self, field: str) -> bool:
         """Have the engine index a payload field, by the type of the first value there is; False if there is none."""
         path = path_of(field)
-        if self._shard.info().payload_schema.keys() & {field, path}:
-            return True
+        with self._reading() as shard:
+            if shard.info().payload_schema.keys() & {field, path}:
+                return True
         filled = engine.Filter(must_not=[engine.IsEmptyCondition(path)])
         record = next(self._records(1, filter=filled, with_payload=True), None)
         if record is None:
@@ -252,7 +277,7 @@ class EdgeCollection:
         kind = type(value[0] if isinstance(value, list) else value)
         if kind not in _SCHEMAS:
             raise WrongUse(f"field '{field}' holds {kind.__name__} values; facets count str, int and bool")
-        with self._writing:
+        with self._writing, self._reading():
             self._write(UpdateOperation.create_field_index(path, _SCHEMAS[kind]), ())
         return True
 
@@ -267,7 +292,8 @@ class EdgeCollection:
 
     def _graph_is_due(self) -> bool:
         """Whether enough points lack a graph: growing with what has one, so that building stays a constant share."""
-        info = self._shard.info()
+        with self._reading() as shard:
+            info = shard.info()
         kib = self.facts.dimensions * 4 / 1024
         lacking = (info.points_count - info.indexed_vectors_count) * kib
         return bool(lacking > max(GRAPH_KIB, info.indexed_vectors_count * kib / 2))
