@@ -1,8 +1,8 @@
 """One collection on the embedded Qdrant engine.
 
-Reads go side by side to the open shard, which closes when the last of them is done. Writes take turns. A search graph is
-built on a copy of the shard, by another process; points that were written meanwhile are carried over before the copy
-takes the shard's place, so the highest-numbered shard of a folder is always whole.
+Reads go side by side to the open shard, which closes when the last of them is done. Writes take turns. A search graph
+is built on a copy of the shard, by another process; points that were written meanwhile are carried over before the
+copy takes the shard's place, so the highest-numbered shard of a folder is always whole.
 """
 # N points, D dimensions
 
