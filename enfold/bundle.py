@@ -65,6 +65,7 @@ class Entry(_Facts):
     space: str  # of the size that is meant when none is named
     dimensions: int = Field(ge=1)
     sizes: dict[str, Size] = {}  # of each size of the bundle, where it has several
+    nested: dict[int, str] = {}  # fewer dimensions that it was trained for -> the space of the first so many
     pooling: str  # how tokens became the embedding, in words ("mean", "cls"); inside the graph
     normalize: bool  # vectors leave with length 1
     preprocess: dict[str, Any]

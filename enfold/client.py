@@ -43,10 +43,11 @@ class _Api:
     def __init__(self, url: str | None = None, *, api_key: str | None = None, timeout_seconds: float | None = None):
         settings = load_settings()
         self.url = url or settings.url
+        seconds = timeout_seconds or settings.timeout_seconds
         self._http: dict[str, Any] = {
             "base_url": self.url,
-            "timeout": timeout_seconds or settings.timeout_seconds,
-            "headers": _authorization(settings, api_key),
+            "timeout": seconds,
+            "headers": _authorization(settings, api_key) | {"enfold-timeout": str(min(seconds, 3600))},
         }
         self._limits: wire.Limits | None = None
 
@@ -66,7 +67,10 @@ class _Api:
         return self._run(_ready())
 
     def embed(self, items: Sequence[Any], *, modality: str, parts: bool = False, **ask: Any) -> Any:
-        """`Embedded` of raw items (bytes, paths, strings). ask: model, variant, entry."""
+        """`Embedded` of raw items (bytes, paths, strings). ask: model, variant, size, entry, dimensions.
+
+        An item that cannot be read raises; with all_or_nothing=False it is left out, see `Embedded.items`.
+        """
         return self._run(self._embed(items, modality, parts, ask))
 
     def predict(
@@ -146,7 +150,7 @@ class _Api:
     def _embed(self, items: Sequence[Any], modality: str, parts: bool, ask: dict[str, Any]) -> Call:
         vectors, owners, pieces, space, at = [], [], [], "", 0
         for chunk in (yield from self._chunks(items, modality)):
-            body = {"items": chunk, "parts": parts, **ask}
+            body = {"items": chunk, "parts": parts, "all_or_nothing": True, **ask}
             answer = wire.EmbedResponse.model_validate_json((yield _json("/embed", body)).content)
             vectors += [entry.vector for entry in answer.vectors]
             owners += [at + entry.item for entry in answer.vectors]
@@ -157,9 +161,9 @@ class _Api:
     def _predict(
         self, items: Sequence[Any], modality: str, task: str | None, options: Any, ask: dict[str, Any]
     ) -> Call:
-        answers: list[dict[str, Any]] = []
+        answers: list[dict[str, Any] | None] = []
         for chunk in (yield from self._chunks(items, modality)):
-            body = {"items": chunk, "task": task, "options": options or {}, **ask}
+            body = {"items": chunk, "task": task, "options": options or {}, "all_or_nothing": True, **ask}
             answers += wire.PredictResponse.model_validate_json((yield _json("/predict", body)).content).answers
         return answers
 

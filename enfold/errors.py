@@ -2,7 +2,8 @@
 
 EnfoldError
 ├── WrongUse            400  the request itself makes no sense            exit 2
-│   └── UnknownName     404  a name that is not in a known list           exit 2
+│   ├── UnknownName     404  a name that is not in a known list           exit 2
+│   └── UnsupportedMedia 415 a body of a kind that is not read            exit 2
 ├── BadItem             422  an item that cannot be read
 │   └── TooLarge        413  an item, list or body over a limit
 ├── SpaceMismatch       409  vectors of two spaces would meet
@@ -12,6 +13,7 @@ EnfoldError
 ├── Conflict            409  something is in the way (a name, a port, a lock)
 ├── Unauthorized        401  no key, or a key without the scope
 ├── MissingExtra        501  an optional dependency is not installed
+├── Expired             504  an answer that was not ready by the request's deadline
 └── Unavailable         503  a server or disk that cannot answer now
     └── Busy            429  a server with too much to do already
 
@@ -50,6 +52,10 @@ class UnknownName(WrongUse):
         return cls(f"unknown {kind} '{name}'.{guess} Known: {listed}.{' ' + hint if hint else ''}")
 
 
+class UnsupportedMedia(WrongUse):
+    code, status = "unsupported_media", 415
+
+
 class BadItem(EnfoldError):
     code, status = "bad_item", 422
 
@@ -84,6 +90,10 @@ class Unauthorized(EnfoldError):
 
 class MissingExtra(EnfoldError):
     code, status = "missing_extra", 501
+
+
+class Expired(EnfoldError):
+    code, status = "expired", 504
 
 
 class Unavailable(EnfoldError):

@@ -101,10 +101,19 @@ class Model:
 
     def vectors(self, encoded: Arrays, entry: str | None = None) -> np.ndarray:
         """What leaves the house: [N, D], of length 1 if the space says so."""
-        embedding = encoded["out_embedding"]
-        if not self.facts(entry).normalize:
-            return embedding
-        return unit(embedding)
+        facts, embedding = self.facts(entry), encoded["out_embedding"]
+        return unit(embedding) if facts.normalize else embedding
+
+    def shorter(self, vectors: np.ndarray, entry: str, dimensions: int) -> tuple[np.ndarray, str]:
+        """The first dimensions of vectors [N, D], and their space. Raises WrongUse if it was not trained for so few."""
+        facts = self.facts(entry)
+        if dimensions == facts.dimensions:
+            return vectors, facts.space
+        if dimensions not in facts.nested:
+            known = ", ".join(map(str, [*sorted(facts.nested), facts.dimensions]))
+            raise WrongUse(f"{self.bundle.ref} gives vectors of {known} numbers, not of {dimensions}")
+        cut = vectors[:, :dimensions]
+        return unit(cut) if facts.normalize else np.ascontiguousarray(cut), facts.nested[dimensions]
 
     def embed(self, items: Iterable[Any], entry: str | None = None, *, parts: bool = False) -> Embedded:
         """Vectors of raw items: one each, or with `parts` one per window of long ones."""
@@ -183,6 +192,23 @@ class Model:
             path = self.bundle.graph_file(graph, self.variant, self.size)
             self._sessions[graph] = runtimes.load(self._runtime, path, threads=self._threads)
         return self._sessions[graph]
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a graph is open."""
+        return bool(self._sessions)
+
+    @property
+    def bytes(self) -> int:
+        """Of the files of its graphs, weights that several of them share counted once."""
+        graphs = [name.removesuffix(f".{self.size}") for name in self.bundle.manifest.graphs]
+        own = {self.bundle.graph_file(name, self.variant, self.size) for name in graphs}
+        files = {*own, *(self.bundle.path / "graphs").glob("weights.data")}
+        return sum(file.stat().st_size for file in files)
+
+    def close(self) -> None:
+        """Let go of every graph; whatever runs ends first, and the next use opens them again."""
+        self._sessions = {}
 
     def check(self) -> float:
         """Run the golden items: the lowest cosine to what the gate saw. Raises BundleInvalid if a vector has moved."""

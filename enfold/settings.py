@@ -26,7 +26,12 @@ class Settings(BaseSettings):
     models: str = Field("", description="bundles a server opens: name[@alias or version], separated by commas")
     max_body_bytes: int = Field(32 * 2**20, ge=1)
     max_items: int = Field(256, ge=1, description="items in one request")
-    timeout_seconds: float = Field(60.0, gt=0, description="how long a client waits for one answer")
+    timeout_seconds: float = Field(60.0, gt=0, description="how long a caller waits for one answer")
+    queue_seconds: float = Field(2.0, gt=0, description="work that may wait for one model before requests are refused")
+    memory_mb: int = Field(
+        0, ge=0, description="of models in memory; past it the longest unused is closed; 0: no limit"
+    )
+    access_log: bool = Field(True, description="a line of JSON to standard error for every request")
 
     @property
     def data(self) -> Path:

@@ -60,9 +60,22 @@ class Ask(Record):
     entry: str | None = Field(None, description="door of the bundle; found from the item's modality if left out")
 
 
-class EmbedRequest(Ask):
+class Items(Ask):
     items: list[Item] = Field(min_length=1)
+    all_or_nothing: bool = Field(False, description="refuse the request if one of its items cannot be read")
+
+
+class ItemError(Record):
+    """Why an item among others has no answer."""
+
+    item: int = Field(description="index in the request")
+    code: str
+    detail: str
+
+
+class EmbedRequest(Items):
     parts: bool = Field(False, description="one vector per window or tile of large items, not only the beginning")
+    dimensions: int | None = Field(None, description="the first so many, where the model was trained for that")
 
 
 class Vector(Record):
@@ -76,10 +89,10 @@ class EmbedResponse(Record):
     space: str
     dimensions: int
     vectors: list[Vector]
+    errors: list[ItemError] = []
 
 
-class PredictRequest(Ask):
-    items: list[Item] = Field(min_length=1)
+class PredictRequest(Items):
     task: str | None = Field(None, description="the bundle's first task if left out")
     options: dict[str, Any] = {}
     stream: bool = Field(False, description="one item's answer piece by piece, as server-sent events")
@@ -88,7 +101,8 @@ class PredictRequest(Ask):
 class PredictResponse(Record):
     model: str
     task: str
-    answers: list[dict[str, Any]]
+    answers: list[dict[str, Any] | None] = Field(description="one per item; null where `errors` says why")
+    errors: list[ItemError] = []
 
 
 class EntryInfo(Record):
@@ -107,6 +121,7 @@ class ModelInfo(Record):
     labels: dict[str, list[str]]
     variants: list[str]
     sizes: list[str] = Field([], description="smallest first; the last is meant when none is named")
+    loaded: bool = Field(True, description="in memory; else its next request opens it first")
     method: str | None
     run: str | None
     licence: str

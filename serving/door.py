@@ -1,64 +1,114 @@
-"""The door of the server: every request gets its id here, and every error leaves as problem+json.
+"""The door of the server, outside of everything else: every request gets its id and its deadline here, is counted and
+logged, and every error leaves as problem+json.
 
-Keys and body sizes are checked before anything is parsed. Knows no route.
+Keys, body sizes and a queue that is full refuse before a body is read. Knows no route but those that need no key.
 """
 
+import asyncio
+import json
 import logging
 import re
 import secrets
+import sys
+import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import Counter
-from starlette.datastructures import Headers, MutableHeaders, State
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from enfold import wire
-from enfold.errors import EnfoldError, TooLarge, Unauthorized, Unavailable, UnknownName, WrongUse
+from enfold.errors import (
+    EnfoldError,
+    Expired,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    UnknownName,
+    UnsupportedMedia,
+    WrongUse,
+)
+from serving.call import CALL, TIMEOUT_HEADER, Call, timeout_of
 
-PROBES = ("/healthz", "/livez", "/readyz")  # answer without a key
+PROBES = ("/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # answer without a key
 PROBLEM = "application/problem+json"
 REQUESTS = Counter("enfold_requests", "Requests by route and status", ["method", "route", "status"])
+SECONDS = Histogram("enfold_request_seconds", "From the head of a request to the end of its answer", ["route"])
+LEFT = Counter("enfold_callers_left", "Callers who left before their answer")
 _METHODS = ("GET", "POST", "PUT", "DELETE")  # a caller must not be able to make up further series
 _SHOWN = 60  # characters of a value in an error
 _NO_ID = re.compile(r"[^A-Za-z0-9._-]")
+_WATCHED_SECONDS = 0.05  # after which it is looked whether the caller is still there: shorter work is not worth it
 _log = logging.getLogger(__name__)
+_access = logging.getLogger("enfold.access")
 
 
 class Door:
-    """Request ids, keys, body caps and counts, around everything the server answers.
+    """Around everything the server answers.
 
-    state   holds `settings` by the time the first request comes
+    hot     routes that are answered here; the app answers all others
+    ours    the app whose state holds `settings` and `rooms` by the time the first request comes
+    work    whether a request of this method and path waits for a model: refused at once when the queues are full
     """
 
-    def __init__(self, app: ASGIApp, state: State):
-        self._app, self._state = app, state
+    def __init__(self, app: ASGIApp, hot: Router, ours: FastAPI, work: Callable[[str, str], bool]):
+        hot.default = app
+        self._app, self._hot, self._ours, self._state, self._work = app, hot, ours, ours.state, work
+        if not _access.handlers:
+            _access.addHandler(logging.StreamHandler(sys.stderr))
+            _access.setLevel(logging.INFO)
+            _access.propagate = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        started, headers, settings = time.monotonic(), Headers(scope=scope), self._state.settings
         request_id = _NO_ID.sub("", headers.get("x-request-id", ""))[:64] or uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        scope["app"] = self._ours
         answer = _Answer(send, request_id)
         try:
             self._check_key(scope["path"], headers)
-            await self._app(scope, self._capped(headers, receive), answer)
-        except EnfoldError as error:
-            await problem(error, request_id)(scope, receive, answer)
-        except Exception:  # its problem+json is sent already
-            _log.exception("request %s to %s failed", request_id, scope["path"])
+            if "pickle" in headers.get("content-type", ""):
+                raise UnsupportedMedia(
+                    "a pickle is read nowhere here: it could run code. Send JSON, a form, Arrow or npy"
+                )
+            seconds = timeout_of(headers.get(TIMEOUT_HEADER), settings.timeout_seconds)
+            CALL.set(Call(request_id, (scope.get("client") or ("",))[0], started + seconds))
+            if self._work(scope["method"], scope["path"]):
+                self._state.rooms.engine.check()
+            async with asyncio.timeout(seconds) as answer.timeout:
+                try:
+                    await _while_there(self._hot, scope, self._capped(headers, receive), answer)
+                finally:
+                    answer.timeout = None
+        except Exception as error:
+            if not answer.started:
+                await answer_to(error, request_id, scope)(scope, receive, answer)
+            elif not isinstance(error, EnfoldError):
+                _log.exception("request %s to %s failed", request_id, scope["path"])
         if answer.foreign:
-            await problem(_plain_error(answer.status, scope), request_id, answer.status)(scope, receive, answer)
+            await problem(plain_error(answer.status, scope), request_id, answer.status)(scope, receive, answer)
+        self._record(scope, request_id, answer.status, time.monotonic() - started)
+
+    def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        REQUESTS.labels(method, route, answer.status).inc()
+        REQUESTS.labels(method, route, status).inc()
+        SECONDS.labels(route).observe(seconds)
+        if self._state.settings.access_log and scope["path"] not in PROBES:
+            line = {"request": request_id, "caller": CALL.get().caller, "method": method, "route": route}
+            line |= {"status": status, "ms": round(seconds * 1000, 2), "time": round(time.time(), 3)}
+            _access.info(json.dumps(line))
 
     def _check_key(self, path: str, headers: Headers) -> None:
         key = self._state.settings.api_key
@@ -87,12 +137,51 @@ class Door:
         return counted
 
 
+async def _while_there(app: ASGIApp, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    """Run the app; once its body is read, look now and then whether the caller is still there, and stop if not."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    watch: asyncio.TimerHandle | asyncio.Task[None] | None = None
+    left = False
+
+    async def until_left() -> None:
+        nonlocal left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if not answer.started:
+            left = True
+            task.cancel()  # type: ignore[union-attr]
+
+    def begin() -> None:
+        nonlocal watch
+        watch = loop.create_task(until_left())
+
+    async def watched() -> Message:
+        nonlocal watch
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body") and watch is None:
+            watch = loop.call_later(_WATCHED_SECONDS, begin)
+        return message
+
+    try:
+        await app(scope, watched, answer)
+    except asyncio.CancelledError:
+        if not left:
+            raise
+        task.uncancel()  # type: ignore[union-attr]
+        LEFT.inc()
+        answer.status = 499  # as logs write it; nobody reads the answer
+    finally:
+        if watch is not None:
+            watch.cancel()
+
+
 class _Answer:
     """Sends on, with the request's id; an error that is no problem+json yet (BentoML's own) is held back."""
 
     def __init__(self, send: Send, request_id: str):
         self._send, self._request_id = send, request_id
-        self.status, self.foreign = 500, False
+        self.status, self.foreign, self.started = 500, False, False
+        self.timeout: asyncio.Timeout | None = None  # of the request; an answer that has begun may take longer
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -101,30 +190,37 @@ class _Answer:
             self.status = message["status"]
             self.foreign = self.status >= 400 and headers.get("content-type") != PROBLEM
         if not self.foreign:
+            if self.timeout is not None and not self.started:
+                self.timeout.reschedule(None)
+            self.started = True
             await self._send(message)
 
 
 def guard(app: FastAPI) -> None:
     """Have every error of the app answered as a problem."""
 
-    async def ours(request: Request, error: Any) -> Response:
-        return problem(error, request.state.request_id)
+    async def told(request: Request, error: Exception) -> Response:
+        return answer_to(error, request.state.request_id, request.scope)
 
-    async def invalid(request: Request, error: Any) -> Response:
-        return problem(WrongUse(_sentence(error.errors())), request.state.request_id, 422)
+    for kind in (EnfoldError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, told)
 
-    async def http(request: Request, error: Any) -> Response:
-        meant = TooLarge(error.detail) if error.status_code == 413 else _plain_error(error.status_code, request.scope)
-        return problem(meant, request.state.request_id, error.status_code)
 
-    async def unexpected(request: Request, error: Exception) -> Response:
-        request_id = request.state.request_id
-        return problem(EnfoldError(f"the server failed; its log has the reason under request {request_id}"), request_id)
-
-    app.add_exception_handler(EnfoldError, ours)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, unexpected)
+def answer_to(error: Exception, request_id: str, scope: Scope) -> Response:
+    """The problem that an exception is."""
+    if isinstance(error, EnfoldError):
+        return problem(error, request_id)
+    if isinstance(error, RequestValidationError):
+        return problem(WrongUse(_sentence(error.errors())), request_id, 422)
+    if isinstance(error, HTTPException):
+        meant = TooLarge(error.detail) if error.status_code == 413 else plain_error(error.status_code, scope)
+        return problem(meant, request_id, error.status_code)
+    if isinstance(error, TimeoutError):
+        return problem(
+            Expired("the answer was not ready by the request's deadline: wait longer, or ask less"), request_id
+        )
+    _log.error("request %s to %s failed", request_id, scope["path"], exc_info=error)
+    return problem(EnfoldError(f"the server failed; its log has the reason under request {request_id}"), request_id)
 
 
 def problem(error: EnfoldError, request_id: str, status: int | None = None) -> Response:
@@ -140,7 +236,7 @@ def problem(error: EnfoldError, request_id: str, status: int | None = None) -> R
     return Response(body.model_dump_json(), body.status, wait, PROBLEM)
 
 
-def _plain_error(status: int, scope: Scope) -> EnfoldError:
+def plain_error(status: int, scope: Scope) -> EnfoldError:
     """What a status alone says."""
     asked = f"{scope['method']} {scope['path'][:200]}"
     if status in (404, 405):

@@ -1,16 +1,10 @@
-"""The path of a request to the runtime: decode in threads, then one encoder pass over whatever waits together.
-
-Its queue only refuses and merges; serving/batcher.py (cost, deadlines, overload) takes its place.
-"""
+"""The path of a request to the runtime: let in, prepared in a bounded pool, run in the batches of its model's queue."""
 
 import asyncio
 import math
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import Counter, Histogram
@@ -20,70 +14,103 @@ from enfold.errors import BadItem, Busy
 from enfold.modalities import Arrays, Part, Sample
 from enfold.model import Model
 from enfold.tasks import Prepared
-
-QUEUED_ITEMS = 512  # admitted and not yet answered, per model
-MERGED_SAMPLES = 32
+from serving.batcher import Batcher
+from serving.call import CALL
 
 ITEMS = Counter("enfold_items", "Items embedded or predicted", ["model"])
-ENCODE_SECONDS = Histogram("enfold_encode_seconds", "One encoder pass", ["model"])
+BAD_ITEMS = Counter("enfold_bad_items", "Items that could not be read", ["model"])
 PIECES = Counter("enfold_pieces", "Pieces of streamed answers", ["model"])
-QUEUE_SECONDS = Histogram("enfold_queue_seconds", "From decoded to the start of encoding", ["model"])
+PREPARE = Histogram("enfold_prepare_seconds", "Decoding and preparing the items of one request", ["model"])
+
+Bad = dict[int, BadItem]  # by the item's index in the request
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoder outputs of N samples, each with the index of its item and its part."""
+    """Encoder outputs of N samples, each with the index of its item and its part; and the items without any."""
 
     outputs: Arrays
     owners: list[int]
     parts: list[Part | None]
+    bad: Bad
 
 
 class Engine:
-    def __init__(self, threads: int):
-        self._threads = threads
+    def __init__(self, threads: int, patience_seconds: float):
+        self._threads, self._patience = threads, patience_seconds
         self._pool = ThreadPoolExecutor(threads, "decode")
-        self._queues: dict[Model, _Queue] = {}
+        self._batchers: dict[Model, Batcher] = {}
 
-    async def encode(self, model: Model, entry: str, items: Sequence[Any], *, parts: bool = False) -> Encoded:
-        """Encoder outputs of `enfold.wire` items. Raises Busy when too much is waiting."""
-        queue = self._queues.setdefault(model, _Queue(model))
-        with queue.admitted(len(items)):
-            prepared = await self._prepare(model, entry, items, parts)
+    def check(self) -> None:
+        """Raises Busy if every model in use would refuse a request that comes now: before its body is read."""
+        batchers, refusal = list(self._batchers.values()), None
+        for batcher in batchers:
+            try:
+                batcher.check(CALL.get())
+                return
+            except Busy as busy:
+                refusal = busy
+        if refusal is not None:
+            raise refusal
+
+    async def encode(
+        self, model: Model, entry: str, items: Sequence[Any], *, parts: bool = False, strict: bool = True
+    ) -> Encoded:
+        """Encoder outputs of items: `enfold.wire`'s, or what the modality reads.
+
+        Raises Busy when too much is waiting, and BadItem for the first item that cannot be read; not `strict`, only if
+        none can.
+        """
+        batcher = self.batcher(model)
+        with batcher.admitted(entry, len(items)) as ticket:
+            prepared, bad = await self._prepare(model, entry, items, parts, strict)
             samples = [sample for group in prepared for sample in group]
-            outputs = await queue.encode(samples, entry)
-        ITEMS.labels(model.bundle.ref).inc(len(items))
+            outputs = await batcher.encode(samples, entry, ticket)
+        ITEMS.labels(model.bundle.ref).inc(len(items) - len(bad))
         owners = [index for index, group in enumerate(prepared) for _ in group]
-        return Encoded(outputs, owners, [sample.part for sample in samples])
+        return Encoded(outputs, owners, [sample.part for sample in samples], bad)
 
-    async def predict(self, model: Model, entry: str, items: Sequence[Any], task: str, options: Any) -> list[BaseModel]:
-        """Answers of a task, one per `enfold.wire` item. Raises Busy when too much is waiting."""
-        queue, runner = self._queues.setdefault(model, _Queue(model)), model.task(task)
-        with queue.admitted(len(items)):
-            samples = await self._prepare(model, entry, items, runner.parts(options))
-            flat = [sample for group in samples for sample in group]
-            prepared = Prepared(samples, await queue.encode(flat, entry) if runner.encodes else {})
-            async with queue.turn if not runner.encodes else nullcontext():
-                answers = await asyncio.to_thread(model.answer, prepared, task, options)
-        ITEMS.labels(model.bundle.ref).inc(len(items))
-        return answers
+    async def predict(
+        self, model: Model, entry: str, items: Sequence[Any], task: str, options: Any, *, strict: bool = True
+    ) -> tuple[list[BaseModel | None], Bad]:
+        """Answers of a task, one per item; None for one that cannot be read, where not `strict`. Raises as `encode`."""
+        batcher, runner = self.batcher(model), model.task(task)
+        with batcher.admitted(entry if runner.encodes else task, len(items)) as ticket:
+            groups, bad = await self._prepare(model, entry, items, runner.parts(options), strict)
+            kept = [group for group in groups if group]
+            if runner.encodes:
+                flat = [sample for group in kept for sample in group]
+                prepared = Prepared(kept, await batcher.encode(flat, entry, ticket))
+                found = await asyncio.to_thread(model.answer, prepared, task, options)
+            else:
+                found = await batcher.call(task, lambda: model.answer(Prepared(kept, {}), task, options))
+        ITEMS.labels(model.bundle.ref).inc(len(kept))
+        answers = iter(found)
+        return [None if index in bad else next(answers) for index in range(len(items))], bad
 
     async def stream(self, model: Model, entry: str, item: Any, task: str, options: Any) -> AsyncIterator[BaseModel]:
         """The answer of one item piece by piece. Whoever stops reading stops the work."""
-        queue, runner = self._queues.setdefault(model, _Queue(model)), model.task(task)
-        with queue.admitted(1):
-            samples = await self._prepare(model, entry, [item], runner.parts(options))
-            prepared = Prepared(samples, await queue.encode(samples[0], entry) if runner.encodes else {})
-            pieces = model.stream(prepared, task, options)
-            while True:
-                async with queue.turn:  # piece by piece, so that streams take turns
-                    step = asyncio.ensure_future(asyncio.to_thread(next, pieces, None))
-                    piece = await asyncio.shield(step)
-                if piece is None:
-                    break
+        batcher, runner = self.batcher(model), model.task(task)
+        with batcher.admitted(f"{task} piece", 1) as ticket:
+            samples, _ = await self._prepare(model, entry, [item], runner.parts(options), True)
+            encoded = await batcher.encode(samples[0], entry, ticket) if runner.encodes else {}
+            pieces = model.stream(Prepared(samples, encoded), task, options)
+            # Piece by piece, so that streams take turns.
+            while (piece := await batcher.call(f"{task} piece", lambda: next(pieces, None))) is not None:
                 PIECES.labels(model.bundle.ref).inc()
                 yield piece
         ITEMS.labels(model.bundle.ref).inc()
+
+    def batcher(self, model: Model) -> Batcher:
+        """The queue of a model."""
+        if model not in self._batchers:
+            self._batchers[model] = Batcher(model, self._patience)
+        return self._batchers[model]
+
+    def forget(self, model: Model) -> None:
+        """Close the queue of a model that is served no more."""
+        if batcher := self._batchers.pop(model, None):
+            batcher.close()
 
     async def run(self, function: Any, *arguments: Any) -> Any:
         """Call it on a decoding thread."""
@@ -91,99 +118,43 @@ class Engine:
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+        for batcher in self._batchers.values():
+            batcher.close()
 
-    async def _prepare(self, model: Model, entry: str, items: Sequence[Any], parts: bool) -> list[list[Sample]]:
-        """In as many slices as there are threads."""
-        size = math.ceil(len(items) / self._threads)
-        slices = [range(at, min(at + size, len(items))) for at in range(0, len(items), size)]
-        work = [self.run(_prepare, model, entry, items, which, parts) for which in slices]
-        return [group for done in await asyncio.gather(*work) for group in done]
-
-
-@dataclass
-class _Waiting:
-    samples: list[Sample]
-    entry: str
-    outputs: "asyncio.Future[Arrays]"
-    since: float = field(default_factory=time.perf_counter)
-
-
-class _Queue:
-    """What waits for one model, and the task that empties it."""
-
-    def __init__(self, model: Model):
-        self._model = model
-        self._waiting: deque[_Waiting] = deque()
-        self._worker: asyncio.Task[None] | None = None
-        self.turn = asyncio.Lock()  # one pass of the model's graphs at a time: it uses every thread there is
-        self._items = 0
-        self._rate = 100.0  # samples per second, measured as it goes
-
-    @contextmanager
-    def admitted(self, items: int) -> Iterator[None]:
-        if self._items + items > QUEUED_ITEMS:
-            busy = Busy(f"{self._items} items are waiting for {self._model.bundle.ref}: ask again later")
-            busy.retry_after_seconds = max(1, math.ceil(self._items / self._rate))
-            raise busy
-        self._items += items
-        try:
-            yield
-        finally:
-            self._items -= items
-
-    async def encode(self, samples: list[Sample], entry: str) -> Arrays:
-        work = _Waiting(samples, entry, asyncio.get_running_loop().create_future())
-        self._waiting.append(work)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
-        return await work.outputs
-
-    async def _work(self) -> None:
-        while self._waiting:
-            merged = self._merge()
-            try:
-                async with self.turn:
-                    outputs = await asyncio.to_thread(self._encode, merged)
-            except Exception as error:  # the answer of these requests, and not the end of the worker
-                for work in merged:
-                    if not work.outputs.done():
-                        work.outputs.set_exception(error)
-                continue
-            at = 0
-            for work in merged:
-                rows = slice(at, at := at + len(work.samples))
-                if not work.outputs.done():
-                    work.outputs.set_result({name: values[rows] for name, values in outputs.items()})
-
-    def _merge(self) -> list[_Waiting]:
-        """The oldest, and those of its entry right behind it that fill a batch."""
-        merged = [self._waiting.popleft()]
-        size = len(merged[0].samples)
-        while self._waiting and self._waiting[0].entry == merged[0].entry:
-            size += len(self._waiting[0].samples)
-            if size > MERGED_SAMPLES:
-                break
-            merged.append(self._waiting.popleft())
-        return merged
-
-    def _encode(self, merged: list[_Waiting]) -> Arrays:
-        name, started = self._model.bundle.ref, time.perf_counter()
-        for work in merged:
-            QUEUE_SECONDS.labels(name).observe(started - work.since)
-        samples = [sample for work in merged for sample in work.samples]
-        outputs = self._model.encode(samples, merged[0].entry)
-        spent = time.perf_counter() - started
-        ENCODE_SECONDS.labels(name).observe(spent)
-        self._rate += 0.1 * (len(samples) / spent - self._rate)
-        return outputs
+    async def _prepare(
+        self, model: Model, entry: str, items: Sequence[Any], parts: bool, strict: bool
+    ) -> tuple[list[list[Sample]], Bad]:
+        """The samples of every item, none for a bad one."""
+        with PREPARE.labels(model.bundle.ref).time():
+            if sum(map(_size, items)) <= model.modalities[entry].light_bytes:
+                found = _read(model, entry, items, parts)
+            else:  # in as many slices as there are threads
+                size = math.ceil(len(items) / self._threads)
+                slices = [items[at : at + size] for at in range(0, len(items), size)]
+                work = [self.run(_read, model, entry, own, parts) for own in slices]
+                found = [one for done in await asyncio.gather(*work) for one in done]
+        bad = {index: one for index, one in enumerate(found) if isinstance(one, BadItem)}
+        if bad:
+            BAD_ITEMS.labels(model.bundle.ref).inc(len(bad))
+            if strict or len(bad) == len(items):
+                index, error = next(iter(bad.items()))
+                raise type(error)(f"item {index}: {error}") from None
+        return [[] if isinstance(one, BadItem) else one for one in found], bad
 
 
-def _prepare(model: Model, entry: str, items: Sequence[Any], which: range, parts: bool) -> list[list[Sample]]:
+def _size(item: Any) -> int:
+    """Bytes or characters of an item, roughly."""
+    value = next(iter(item.__dict__.values())) if isinstance(item, BaseModel) else item
+    return len(value) if isinstance(value, str | bytes) else 2**30
+
+
+def _read(model: Model, entry: str, items: Sequence[Any], parts: bool) -> list[list[Sample] | BadItem]:
     modality = model.modalities[entry]
-    prepared = []
-    for index in which:
+    found: list[list[Sample] | BadItem] = []
+    for item in items:
         try:
-            prepared.append(model.prepare(modality.from_json(items[index]), entry, parts=parts))
+            raw = modality.from_json(item) if isinstance(item, BaseModel) else item
+            found.append(model.prepare(raw, entry, parts=parts))
         except BadItem as error:
-            raise type(error)(f"item {index}: {error}") from None
-    return prepared
+            found.append(error)
+    return found

@@ -1,23 +1,43 @@
-"""The bundles of one server: opened and checked when it starts, found by name, version, alias or space."""
+"""The bundles of one server, found by name, version, alias or space.
 
+Each is verified when the server starts and opened when it is first needed: at the start as many as the memory budget
+holds, later on the first request, when the longest unused makes room. A name or alias that comes to mean another
+version is followed: the new one is opened and checked while the old one answers.
+"""
+
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+from prometheus_client import Counter, Gauge
 
 import enfold
 from enfold import store, wire
-from enfold.errors import SpaceMismatch, Unavailable, UnknownName, WrongUse
+from enfold.errors import EnfoldError, SpaceMismatch, Unavailable, UnknownName, WrongUse
 from enfold.model import Model
 from enfold.settings import Settings
 
+LOADED = Gauge("enfold_loaded_bytes", "Bytes of the graphs in memory", ["model"])
+LOADS = Counter("enfold_loads", "Models opened and checked", ["model"])
+EVICTIONS = Counter("enfold_evictions", "Models closed to make room for another", ["model"])
+_log = logging.getLogger(__name__)
+
 
 class Models:
-    """Empty until `load` has run the golden items of every bundle of the settings."""
+    """Empty until `load` has run the golden items of the bundles of the settings.
 
-    def __init__(self, settings: Settings):
-        self._settings = settings
-        self._opened: dict[tuple[str, str, str | None], Model] = {}  # (name@version, variant, size)
-        self._first: list[Model] = []  # each bundle once, as it is meant when nothing more is said
+    closed   told of every model that is served no more
+    """
+
+    def __init__(self, settings: Settings, closed: Callable[[Model], None]):
+        self._settings, self._closed = settings, closed
+        self._refs = [ref for ref in map(str.strip, settings.models.split(",")) if ref]
+        self._known: dict[tuple[str, str, str | None], Model] = {}  # (name@version, variant, size); the last used last
+        self._first: dict[str, Model] = {}  # of each ref, as it is meant when nothing more is said
+        self._failed: set[Path] = set()  # versions that were not fit to be followed
+        self._leaving: list[Model] = []
         self._opening = threading.Lock()
         self._failure: Unavailable | None = Unavailable("the models are still loading: ask again in a second")
 
@@ -26,22 +46,51 @@ class Models:
         return self._failure is None
 
     def load(self) -> None:
-        """Open and check; a failure becomes the answer to every request."""
+        """Verify every bundle, open and check those that there is room for; a failure answers every request."""
         try:
-            for ref in filter(None, map(str.strip, self._settings.models.split(","))):
-                model = self._open(ref, "fp32", None)
-                if model not in self._first:
-                    self._first.append(model)
+            for ref in self._refs:
+                model = self._verified(ref, "fp32", None)
+                if self._fits(model):
+                    self._ready(model)
+                self._first[ref] = model
         except Exception as error:  # of a runtime, too: the server lives on and says why it is not ready
             self._failure = Unavailable(f"the server is not ready: {error}")
             raise
         self._failure = None
 
+    def follow(self) -> None:
+        """Take up the versions that names and aliases mean now; a version that fails its check is left aside.
+
+        The old one's queue is closed a round later: requests that had just chosen it are in by then.
+        """
+        for model in self._leaving:
+            self._closed(model)
+        self._leaving = []
+        for ref in self._refs:
+            old = self._first[ref]
+            now = old.bundle.path
+            try:
+                now = store.find(self._settings.bundles, ref)
+                if now == old.bundle.path or now in self._failed:
+                    continue
+                new = self._verified(ref, old.variant, None)
+                self._ready(new)
+            except EnfoldError as error:
+                self._failed.add(now)
+                _log.error("%s stays at %s: %s", ref, old.bundle.ref, error)
+                continue
+            self._first[ref] = new
+            _log.warning("%s is %s now, it was %s", ref, new.bundle.ref, old.bundle.ref)
+            if all(old.bundle.ref != model.bundle.ref for model in self._first.values()):
+                with self._opening:
+                    gone = [key for key in self._known if key[0] == old.bundle.ref]
+                    self._leaving += [self._known.pop(key) for key in gone]
+
     def all(self) -> list[Model]:
         """Each bundle once."""
         if self._failure is not None:
             raise Unavailable(str(self._failure))
-        return list(self._first)
+        return list({model.bundle.ref: model for model in self._first.values()}.values())
 
     def select(self, ref: str | None) -> Model:
         """The model of that name, version or alias; the only one if unnamed."""
@@ -50,6 +99,8 @@ class Models:
             if len(known) != 1:
                 raise WrongUse(f"name one of the models: {', '.join(known) or 'none is loaded'}")
             return next(iter(known.values()))
+        if ref in self._first:
+            return self._first[ref]
         name, _, which = ref.partition("@")
         version = store.aliases(self._settings.bundles, name).get(which, which) if which else None
         fitting = [key for key in known if key == f"{name}@{version}" or (not which and key.split("@")[0] == name)]
@@ -58,9 +109,23 @@ class Models:
         return known[fitting[0]]
 
     def variant(self, model: Model, variant: str, size: str | None) -> Model:
-        """The model in another precision or size, opened and checked at its first use."""
+        """The model in another precision or size, opened and checked if it is not."""
         key = (model.bundle.ref, variant, size or model.size)
-        return self._opened.get(key) or self._open(*key)
+        found = self._known.get(key)
+        if found is None:
+            with self._opening:
+                found = self._known.get(key) or self._known.setdefault(
+                    key, Model(model.bundle, variant=variant, size=size, threads=self._settings.threads)
+                )
+        if not found.loaded:
+            self._ready(found)
+        return found
+
+    def used(self, model: Model) -> None:
+        """Note that a request means this model: the longest unused is closed first."""
+        key = (model.bundle.ref, model.variant, model.size)
+        if len(self._known) > 1 and (found := self._known.pop(key, None)) is not None:
+            self._known[key] = found
 
     def of_space(self, space: str, modality: str) -> tuple[Model, str]:
         """A model and its entry that turn items of `modality` into vectors of `space`."""
@@ -76,11 +141,42 @@ class Models:
             f"no loaded model turns {modality} items into vectors of space {space}: serve the one that filled it"
         )
 
-    def _open(self, ref: str, variant: str, size: str | None) -> Model:
+    def _verified(self, ref: str, variant: str, size: str | None) -> Model:
         with self._opening:
             model = enfold.open(ref, variant=variant, size=size, threads=self._settings.threads)
-            model.check()
-            return self._opened.setdefault((model.bundle.ref, variant, model.size), model)
+            return self._known.setdefault((model.bundle.ref, variant, model.size), model)
+
+    def _fits(self, model: Model) -> bool:
+        budget = self._settings.memory_mb * 2**20
+        return not budget or self._bytes() + model.bytes <= budget
+
+    def _bytes(self) -> int:
+        return sum(model.bytes for model in self._known.values() if model.loaded)
+
+    def _ready(self, model: Model) -> None:
+        """Open and check, closing the longest unused until there is room."""
+        with self._opening:
+            if model.loaded:
+                return
+            for other in list(self._known.values()):
+                if self._fits(model):
+                    break
+                if other.loaded and other is not model:
+                    other.close()
+                    LOADED.labels(other.bundle.ref).set(0)
+                    EVICTIONS.labels(other.bundle.ref).inc()
+            if not self._fits(model):
+                raise Unavailable(
+                    f"{model.bundle.ref} has {model.bytes / 2**20:.0f} MB; the server may hold "
+                    f"{self._settings.memory_mb}: raise ENFOLD_MEMORY_MB"
+                )
+            try:
+                model.check()
+            except Exception:
+                model.close()
+                raise
+            LOADED.labels(model.bundle.ref).set(model.bytes)
+            LOADS.labels(model.bundle.ref).inc()
 
 
 def modality_of(items: Sequence[Any]) -> str:
@@ -122,6 +218,7 @@ def describe(model: Model) -> wire.ModelInfo:
         labels={name: list(spec["labels"]) for name, spec in manifest.tasks.items() if "labels" in spec},
         variants=list(manifest.variants),
         sizes=list(manifest.sizes),
+        loaded=model.loaded,
         method=manifest.lineage.method,
         run=manifest.lineage.run,
         licence=manifest.licence,

@@ -16,6 +16,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 Responses = dict[int | str, dict[str, Any]]
 ARROW: Responses = {200: {"description": "Arrow stream", "content": {wire.ARROW: {"schema": {"type": "string"}}}}}
+VECTORS: Responses = {
+    200: {"content": {media: {"schema": {"type": "string"}} for media in (wire.ARROW, "application/x-npy")}}
+}
 WEBP: Responses = {200: {"description": "the picture", "content": {"image/webp": {}}}}
 _BODIES: list[type[BaseModel]] = [wire.EmbedRequest, wire.PredictRequest, wire.AddRequest, wire.Problem]
 _SYSTEM = {
@@ -37,6 +40,11 @@ def form(kind: type[BaseModel]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: {"type": "string"} for name in kind.model_fields if name != "items"}
     properties = fields | dict.fromkeys(modalities.names(), file)
     return {"multipart/form-data": {"schema": {"type": "object", "properties": properties}}}
+
+
+def raw() -> dict[str, Any]:
+    """Items without JSON: an Arrow stream with a column named as the modality, or N images as npy."""
+    return table() | {"application/x-npy": {"schema": {"type": "string", "format": "binary"}}}
 
 
 def table() -> dict[str, Any]:

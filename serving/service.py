@@ -1,10 +1,10 @@
 """The HTTP API: a BentoML service around the routes of docs/http_api.md.
 
 Handlers only translate: requests to calls of models, engine, index and jobs, and answers back. BentoML gives the
-process, /healthz, /readyz and /metrics. Vectors leave as JSON numbers or, in bulk, as Arrow.
+process, /healthz, /readyz and /metrics. What waits for a model (`HOT`) goes from the door to its handler without
+passing BentoML's and FastAPI's stacks, which would cost more than a small model itself.
 """
 
-import base64
 import hashlib
 import logging
 import os
@@ -15,19 +15,20 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import bentoml
 import numpy as np
 import orjson
+from _bentoml_sdk import Service
 from fastapi import Depends, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route, Router
 
-from enfold import modalities, settings, wire
+from enfold import settings, wire
 from enfold.errors import EnfoldError, TooLarge, WrongUse
 from enfold.modalities import Modality
 from enfold.model import Model
@@ -35,6 +36,7 @@ from enfold.points import point_id
 from enfold.settings import Settings
 from enfold.space import same_space
 from serving import openapi
+from serving.bodies import errors_of, read, vectors_as
 from serving.door import Door, guard, problem
 from serving.engine import Encoded, Engine
 from serving.index import Index, Points, arrow, open_index
@@ -42,7 +44,6 @@ from serving.jobs.queue import Jobs
 from serving.models import Models, describe, entry_for, modality_of
 
 _log = logging.getLogger(__name__)
-B = TypeVar("B", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,24 @@ guard(app)
 openapi.complete(app)
 
 
-@bentoml.service(name="enfold", logging={"access": {"enabled": False}})
+class DoorFirst(Service[Any]):
+    """A BentoML service with our door outside of BentoML's middlewares, and the hot routes between the two."""
+
+    def to_asgi(self, is_main: bool = True) -> Door:
+        return Door(super().to_asgi(is_main=is_main), HOT, app, _work)
+
+
+@bentoml.service(name="enfold", service_class=DoorFirst)
 @bentoml.asgi_app(app)
 class Server:
     def __init__(self) -> None:
         config = settings.load()
-        index = open_index(config, config.url)
-        models = Models(config)
-        self.rooms = Rooms(config, models, Engine(config.threads), index, Jobs(config))
+        index, engine = open_index(config, config.url), Engine(config.threads, config.queue_seconds)
+        models = Models(config, closed=engine.forget)
+        self.rooms = Rooms(config, models, engine, index, Jobs(config))
         app.state.settings, app.state.rooms = config, self.rooms
         threading.Thread(target=_load, args=[models], daemon=True).start()
-        threading.Thread(target=_follow, args=[os.getppid()], daemon=True).start()
+        threading.Thread(target=_follow, args=[os.getppid(), models], daemon=True).start()
 
     async def __is_ready__(self) -> bool:
         return self.rooms.models.ready
@@ -90,13 +98,12 @@ class Server:
         self.rooms.index.close()
 
 
-Server.add_asgi_middleware(Door, state=app.state)  # type: ignore[attr-defined]  # the decorator made it a service
-
-
-def _follow(parent: int) -> None:
-    """End with BentoML's supervisor, also when that is killed and can tell nobody."""
+def _follow(parent: int, models: Models) -> None:
+    """Follow aliases to other versions; end with BentoML's supervisor, also when that is killed and can tell nobody."""
     while os.getppid() == parent:
         time.sleep(0.5)
+        if models.ready:
+            models.follow()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -109,8 +116,8 @@ def _load(models: Models) -> None:
         _log.exception("not ready")
 
 
-async def _rooms(request: Request) -> Rooms:
-    rooms: Rooms = request.app.state.rooms
+async def _rooms() -> Rooms:
+    rooms: Rooms = app.state.rooms
     return rooms
 
 
@@ -123,48 +130,47 @@ InRooms = Annotated[Rooms, Depends(_rooms)]
 @app.post(
     "/embed",
     response_model=wire.EmbedResponse,
-    openapi_extra=openapi.body(wire.EmbedRequest, **openapi.form(wire.EmbedRequest)),
+    responses=openapi.VECTORS,
+    openapi_extra=openapi.body(wire.EmbedRequest, **openapi.form(wire.EmbedRequest), **openapi.raw()),
 )
-async def embed(request: Request, rooms: InRooms) -> Response:
-    """Vectors of raw items of one modality."""
-    asked = await _read(request, wire.EmbedRequest)
-    model, entry, encoded = await _encode(rooms, asked, asked.items, parts=asked.parts)
-    facts, vectors = model.facts(entry), model.vectors(encoded.outputs, entry)
-    rows = [
-        {"item": owner, "part": part and part.model_dump(exclude_none=True), "vector": vector}
-        for owner, part, vector in zip(encoded.owners, encoded.parts, vectors, strict=True)
-    ]
-    answer = {"model": model.bundle.ref, "space": facts.space, "dimensions": facts.dimensions, "vectors": rows}
-    # Through pydantic a vector would be validated number by number on its way out.
-    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+async def embed(request: Request) -> Response:
+    """Vectors of raw items of one modality, as JSON or, by the Accept header, as npy or Arrow."""
+    rooms: Rooms = app.state.rooms
+    asked, items = await read(request, wire.EmbedRequest)
+    model, entry = await _meant(rooms, asked, asked.items, len(items))
+    encoded = await rooms.engine.encode(model, entry, items, parts=asked.parts, strict=asked.all_or_nothing)
+    vectors, space = model.vectors(encoded.outputs, entry), model.facts(entry).space
+    if asked.dimensions is not None:
+        vectors, space = model.shorter(vectors, entry, asked.dimensions)
+    return vectors_as(request.headers.get("accept", ""), model.bundle.ref, space, vectors, encoded)
 
 
 @app.post(
     "/predict",
     response_model=wire.PredictResponse,
-    openapi_extra=openapi.body(wire.PredictRequest, **openapi.form(wire.PredictRequest)),
+    openapi_extra=openapi.body(wire.PredictRequest, **openapi.form(wire.PredictRequest), **openapi.raw()),
 )
-async def predict(request: Request, rooms: InRooms) -> Response:
+async def predict(request: Request) -> Response:
     """Answers of a task, one per raw item; with `stream`, of one item, as events."""
-    asked = await _read(request, wire.PredictRequest)
-    model, entry = await _meant(rooms, asked, asked.items)
+    rooms: Rooms = app.state.rooms
+    asked, items = await read(request, wire.PredictRequest)
+    model, entry = await _meant(rooms, asked, asked.items, len(items))
     runner = model.task(asked.task)
     model.check_fits(runner, entry)
     options = Model.options(runner, asked.options)
     if asked.stream:
-        if len(asked.items) > 1:
-            raise WrongUse(
-                f"one item is answered at a time with 'stream', not {len(asked.items)}: send one, or leave it"
-            )
-        pieces = rooms.engine.stream(model, entry, asked.items[0], runner.name, options)
+        if len(items) > 1:
+            raise WrongUse(f"one item is answered at a time with 'stream', not {len(items)}: send one, or leave it")
+        pieces = rooms.engine.stream(model, entry, items[0], runner.name, options)
         first = await anext(pieces)  # what is wrong with the request is told before anything is sent
         events = _events(
             request, wire.PredictResponse(model=model.bundle.ref, task=runner.name, answers=[]), first, pieces
         )
         return StreamingResponse(events, media_type="text/event-stream")
-    answers = await rooms.engine.predict(model, entry, asked.items, runner.name, options)
-    found = [answer.model_dump(mode="json") for answer in answers]
-    answer = {"model": model.bundle.ref, "task": runner.name, "answers": found}
+    strict = asked.all_or_nothing
+    answers, bad = await rooms.engine.predict(model, entry, items, runner.name, options, strict=strict)
+    found = [answer and answer.model_dump(mode="json") for answer in answers]
+    answer = {"model": model.bundle.ref, "task": runner.name, "answers": found, "errors": errors_of(bad)}
     return Response(orjson.dumps(answer), media_type="application/json")
 
 
@@ -252,7 +258,7 @@ async def add_items(c: str, request: Request, rooms: InRooms) -> wire.UpsertResp
         body = await request.body()
         points = await run_in_threadpool(lambda: arrow.to_points(arrow.read_stream(body)))
     else:
-        points = await _embedded(rooms, kept.info(), await _read(request, wire.AddRequest))
+        points = await _embedded(rooms, kept.info(), (await read(request, wire.AddRequest))[0])
     return wire.UpsertResponse(collection=c, upserted=await run_in_threadpool(kept.upsert, points))
 
 
@@ -358,53 +364,21 @@ def docs() -> HTMLResponse:
 # --- what several routes share --------------------------------------------------------------------------------------
 
 
-async def _read(request: Request, kind: type[B]) -> B:
-    """The body as `kind`, from JSON or from the fields and files of a form."""
-    try:
-        if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return kind.model_validate(await _form(request))
-        return kind.model_validate_json(await request.body())
-    except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False, include_context=False)) from None
-
-
-async def _form(request: Request) -> dict[str, Any]:
-    """Files under a modality's name are items, in their order; every other field is the request's own."""
-    fields: dict[str, Any] = {}
-    items = []
-    async with request.form() as form:
-        for name, value in form.multi_items():
-            data = value.encode() if isinstance(value, str) else await value.read()
-            if name == "text":
-                items.append({name: data.decode(errors="surrogateescape")})
-            elif name in modalities.names():
-                items.append({name: base64.b64encode(data).decode()})
-            else:
-                fields[name] = _options(data) if name == "options" else data.decode(errors="replace")
-    return fields | {"items": items}
-
-
-def _options(data: bytes) -> Any:
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise WrongUse(f"field 'options' of the form is not JSON: {error}") from None
-
-
-async def _encode(rooms: Rooms, ask: wire.Ask, items: list[Any], *, parts: bool = False) -> tuple[Model, str, Encoded]:
+async def _encode(rooms: Rooms, ask: wire.Ask, items: list[Any]) -> tuple[Model, str, Encoded]:
     """The model and entry that a request means, and the encoder's outputs for its items."""
     model, entry = await _meant(rooms, ask, items)
-    return model, entry, await rooms.engine.encode(model, entry, items, parts=parts)
+    return model, entry, await rooms.engine.encode(model, entry, items)
 
 
-async def _meant(rooms: Rooms, ask: wire.Ask, items: list[Any]) -> tuple[Model, str]:
-    """The model and entry that a request means."""
-    most = rooms.settings.max_items
-    if len(items) > most:
-        raise TooLarge(f"{len(items)} items in one request; at most {most}: send them in turns, see GET /limits")
+async def _meant(rooms: Rooms, ask: wire.Ask, items: list[Any], count: int | None = None) -> tuple[Model, str]:
+    """The model and entry that a request means; `items` say their modality, and `count` how many there really are."""
+    count, most = count or len(items), rooms.settings.max_items
+    if count > most:
+        raise TooLarge(f"{count} items in one request; at most {most}: send them in turns, see GET /limits")
     model = rooms.models.select(ask.model)
-    if (ask.variant, ask.size or model.size) != (model.variant, model.size):
+    if (ask.variant, ask.size or model.size) != (model.variant, model.size) or not model.loaded:
         model = await rooms.engine.run(rooms.models.variant, model, ask.variant, ask.size)
+    rooms.models.used(model)
     return model, entry_for(model, ask.entry, items)
 
 
@@ -448,9 +422,22 @@ async def _near(rooms: Rooms, facts: wire.CollectionInfo, asked: wire.SearchRequ
 async def _filling(rooms: Rooms, facts: wire.CollectionInfo, ask: wire.Ask, items: list[Any]) -> wire.Ask:
     """The model that a request names, which must be of the collection's space; else a loaded one that is."""
     if ask.model is None:
-        model, entry = rooms.models.of_space(facts.space, modality_of(items))
+        model, entry = await rooms.engine.run(rooms.models.of_space, facts.space, modality_of(items))
         return wire.Ask(model=model.bundle.ref, variant=ask.variant, size=model.size, entry=entry)
     model, entry = await _meant(rooms, ask, items)
     where = f"collection '{facts.name}'"
     same_space(model.facts(entry).space, facts.space, what=f"what {model.bundle.ref} gives", where=where)
     return ask
+
+
+HOT = Router(
+    [
+        Route("/embed", embed, methods=["POST"]),
+        Route("/predict", predict, methods=["POST"]),
+    ]
+)
+
+
+def _work(method: str, path: str) -> bool:
+    """Whether a request waits for a model."""
+    return method == "POST" and (path.startswith(("/embed", "/predict", "/v1/", "/v2/models", "/rerank")))

@@ -58,6 +58,7 @@ class Modality(ABC, Generic[Value]):
     Preprocess: ClassVar[type[Spec]]
     Limits: ClassVar[type[Spec]]
     Json: ClassVar[type[BaseModel]]  # the item as it stands in a JSON request; one field, named as the modality
+    light_bytes: ClassVar[int] = 0  # up to here, handing an item to a thread takes longer than preparing it
 
     def __init__(self, preprocess: Any, limits: Any = None, folder: Path | None = None):
         self.preprocess: Any = preprocess

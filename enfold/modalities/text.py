@@ -42,6 +42,7 @@ class Text(Modality[str]):
     name = "text"
     media_types = {".txt": "text/plain", ".md": "text/markdown"}
     Preprocess, Limits, Json = TextPreprocess, TextLimits, TextJson
+    light_bytes = 4096
 
     @property
     def input_size(self) -> int:

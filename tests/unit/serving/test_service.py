@@ -33,6 +33,9 @@ def image(red=200):
     return {"image": base64.b64encode(png(red)).decode()}
 
 
+BROKEN = [image(), {"image": "AAAA"}]
+
+
 def problem(response, status, code):
     """The response is a problem of this status and code: its sentence."""
     assert response.status_code == status, response.text
@@ -129,7 +132,7 @@ def test_models_and_limits_are_described(http):
         ("/embed", {"model": "tiny", "items": [{"sound": "x"}]}, 422, "wrong_use", "image or text"),
         ("/embed", {"model": "tiny", "items": [7]}, 422, "wrong_use", "image or text"),
         ("/embed", {"model": "tiny", "items": [{"image": "%%%"}]}, 422, "bad_item", "item 0: .*not base64"),
-        ("/embed", {"model": "tiny", "items": [image(), {"image": "AAAA"}]}, 422, "bad_item", "item 1: .*no PNG"),
+        ("/embed", {"model": "tiny", "items": BROKEN, "all_or_nothing": True}, 422, "bad_item", "item 1: .*no PNG"),
         ("/embed", {"model": "tiny", "items": [{"image": ""}]}, 422, "bad_item", "0 bytes"),
         ("/embed", {"model": "tiny", "items": [image()] * 9}, 413, "too_large", "9 items in one request; at most 8"),
         ("/embed", {"model": "tiny", "items": [image()], "colour": 1}, 422, "wrong_use", "colour"),
