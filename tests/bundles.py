@@ -71,6 +71,33 @@ def text_bundle(store: Path, name: str = "words", *, seed: int = 0) -> Bundle:
     return _write(store, name, entry, graphs, golden, {}, {"resources/tokenizer.json": tokenizer.to_str()})
 
 
+def slow_bundle(store: Path, name: str = "slow", *, multiplications: int = 60) -> Bundle:
+    """A text bundle that takes about a millisecond of one core for each multiplication and item."""
+    node, side = helper.make_node, 256
+    nodes = [
+        node("Gather", ["table", "input_ids"], ["tokens"]),
+        node("ReduceMean", ["tokens"], ["embedding"], axes=[1], keepdims=0),
+        node("ReduceMean", ["tokens"], ["scale"], axes=[1, 2], keepdims=1),
+        node("Mul", ["scale", "turn"], ["work_0"]),
+        *(node("MatMul", [f"work_{i}", "turn"], [f"work_{i + 1}"]) for i in range(multiplications)),
+        node("ReduceMax", [f"work_{multiplications}"], ["worked"], axes=[1, 2], keepdims=0),
+        node("Unsqueeze", ["worked", "last"], ["column"]),
+        node("Mul", ["column", "zero"], ["nothing"]),
+        node("Add", ["embedding", "nothing"], ["out_embedding"]),
+    ]
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(side, side)))[0]
+    table = rng.normal(size=(len(WORDS), _DIM))
+    constants = {"table": table, "turn": turn, "last": np.array([1]), "zero": np.array([0.0])}
+    ids = {name: (TensorProto.INT64, ["B", "T"]) for name in ("input_ids", "attention_mask")}
+    graph = _graph(nodes, ids, _DIM, constants)
+    tokenizer = (text_bundle(store, f"{name}-words").path / "resources/tokenizer.json").read_text()
+    preprocess = {"tokenizer": "resources/tokenizer.json", "max_tokens": 8, "overlap_tokens": 2}
+    golden = {"input_ids": np.array([[2, 6], [3, 7]]), "attention_mask": np.ones((2, 2), np.int64)}
+    entry = _entry("text", preprocess, {"table": table})
+    return _write(store, name, entry, {"encode_text": graph}, golden, {}, {"resources/tokenizer.json": tokenizer})
+
+
 def speaker_bundle(store: Path, name: str = "speaker") -> Bundle:
     """Writes WORDS one after the other, over and over; size `small` says dog where `large` says sat."""
     node, bundle = helper.make_node, text_bundle(store, f"{name}-text")

@@ -215,6 +215,106 @@ def test_a_length_that_is_a_lie_does_no_harm(server):
     assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "kind", ["application/vnd.bentoml+pickle", "application/x-pickle", "application/python-pickle"]
+)
+def test_a_pickle_is_read_nowhere(http, kind):
+    for route in ("/embed", "/predict", "/collections", "/collections/none/search", "/jobs", "/nowhere"):
+        answer = http.post(route, content=b"\x80\x04N.", headers={"content-type": kind})
+        problem(answer, 415, "unsupported_media")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "application/x-www-form-urlencoded", "json"])
+def test_a_body_of_another_kind_is_refused(http, kind):
+    body = json.dumps({"model": "tiny", "items": [image()]}).encode()
+    answer = http.post("/embed", content=body, headers={"content-type": kind})
+    assert "multipart/form-data" in problem(answer, 415, "unsupported_media")
+
+
+def test_one_bad_item_does_not_take_the_others_with_it(http):
+    items = [image(10), {"image": "AAAA"}, image(250), {"image": "%%%"}]
+    answer = http.post("/embed", json={"model": "tiny", "items": items}).json()
+    assert [vector["item"] for vector in answer["vectors"]] == [0, 2]
+    assert [(error["item"], error["code"]) for error in answer["errors"]] == [(1, "bad_item"), (3, "bad_item")]
+    alone = http.post("/embed", json={"model": "tiny", "items": [image(250)]}).json()
+    np.testing.assert_allclose(answer["vectors"][1]["vector"], alone["vectors"][0]["vector"], atol=1e-6)
+    answer = http.post("/predict", json={"model": "tiny", "items": items}).json()
+    assert [found is None for found in answer["answers"]] == [False, True, False, True]
+    assert "not base64" in answer["errors"][1]["detail"]
+    problem(http.post("/predict", json={"model": "tiny", "items": items, "all_or_nothing": True}), 422, "bad_item")
+
+
+def test_pixels_and_files_go_in_and_vectors_come_out_without_json(http):
+    pixels = np.stack([np.full((20, 20, 3), (red, 80, 40), np.uint8) for red in (10, 250)])
+    file = io.BytesIO()
+    np.save(file, pixels)
+    want = http.post("/embed", json={"model": "tiny", "items": [image(10), image(250)]}).json()
+    vectors = [vector["vector"] for vector in want["vectors"]]
+    npy = {"content-type": "application/x-npy", "accept": "application/x-npy"}
+    answer = http.post("/embed", params={"model": "tiny"}, content=file.getvalue(), headers=npy)
+    assert (answer.headers["x-enfold-space"], answer.headers["x-enfold-model"]) == (want["space"], "tiny@1")
+    np.testing.assert_allclose(np.load(io.BytesIO(answer.content)), vectors, atol=1e-6)
+    table = pa.table({"image": pa.array([png(10), png(250)], pa.binary()), "other": [1, 2]})
+    body = b"".join(arrow.write_stream([table], table.schema))
+    headers = {"content-type": wire.ARROW, "accept": wire.ARROW}
+    answer = http.post("/embed", params={"model": "tiny"}, content=body, headers=headers)
+    came = pa.ipc.open_stream(answer.content).read_all()
+    assert came["item"].to_pylist() == [0, 1]
+    np.testing.assert_allclose(came["vector"].to_pylist(), vectors, atol=1e-6)
+    words = pa.table({"text": ["red cat", "blue"]})
+    body = b"".join(arrow.write_stream([words], words.schema))
+    found = http.post("/embed", params={"model": "words"}, content=body, headers={"content-type": wire.ARROW}).json()
+    assert len(found["vectors"]) == 2
+
+
+def test_binary_bodies_that_lie_are_refused(http):
+    def npy(array, cut=None):
+        file = io.BytesIO()
+        np.save(file, array)
+        return file.getvalue()[:cut]
+
+    good = npy(np.zeros((1, 4, 4, 3), np.uint8))
+    huge = good.replace(b"(1, 4, 4, 3)", b"(9**9,4,4,3)").replace(b"9**9", b"9999")
+    bodies = {
+        "application/x-npy": [b"", b"none", good[:-1], huge, npy(np.zeros((1, 4, 4, 3), np.float32)), npy(np.zeros(3))],
+        wire.ARROW: [
+            b"none",
+            *(
+                b"".join(arrow.write_stream([table], table.schema))
+                for table in (
+                    pa.table({"x": [1]}),
+                    pa.table({"image": [1]}),
+                    pa.table({"image": pa.array([], "binary")}),
+                )
+            ),
+        ],
+    }
+    for kind, sent in bodies.items():
+        for body in sent:
+            answer = http.post("/embed", params={"model": "tiny"}, content=body, headers={"content-type": kind})
+            assert answer.status_code in (400, 422), answer.text
+            problem(answer, answer.status_code, "wrong_use" if answer.status_code == 400 else "bad_item")
+
+
+def test_dimensions_that_a_model_was_not_trained_for_are_refused(http):
+    body = {"model": "tiny", "items": [image()]}
+    assert http.post("/embed", json=body | {"dimensions": 8}).json()["dimensions"] == 8
+    detail = problem(http.post("/embed", json=body | {"dimensions": 4}), 400, "wrong_use")
+    assert "tiny@1 gives vectors of 8 numbers, not of 4" in detail
+
+
+@pytest.mark.parametrize("header", ["-1", "0", "nan", "inf", "soon", "1e9", ""])
+def test_a_deadline_that_is_none_is_refused(http, header):
+    answer = http.post("/embed", json={"model": "tiny", "items": [image()]}, headers={"enfold-timeout": header})
+    assert "enfold-timeout" in problem(answer, 400, "wrong_use")
+
+
+def test_a_list_far_too_long_is_refused_in_a_sentence(http):
+    body = b'{"model": "words", "items": [' + b",".join([b'{"text": ""}'] * 25_000) + b"]}"
+    answer = http.post("/embed", content=body, headers={"content-type": "application/json"})
+    assert "25000 items in one request; at most 8" in problem(answer, 413, "too_large")
+
+
 # --- the door -------------------------------------------------------------------------------------------------------
 
 
