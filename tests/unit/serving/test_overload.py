@@ -1,4 +1,4 @@
-"""A real server with a slow model: refused early, answered by the deadline, left callers cost nothing, nothing is lost."""
+"""A real server with a slow model: refused early, answered by the deadline; callers who left cost nothing."""
 
 import asyncio
 import json
