@@ -126,5 +126,7 @@ def describe(model: Model) -> wire.ModelInfo:
         run=manifest.lineage.run,
         licence=manifest.licence,
         metrics=manifest.metrics,
+        runtime=model.runtime,
+        runtime_reason=model.why,
         card=card.read_text() if card.exists() else "",
     )
