@@ -41,7 +41,8 @@ def check(golden: list[Golden], session: Callable[[str], Session], what: str) ->
     what   was opened: bundle, variant and runtime
     """
     worst = min(
-        float(cosine(session(one.graph).run(one.inputs)["out_embedding"], one.expected).min()) for one in golden
+        float(cosine(session(one.graph).run(one.inputs, ("out_embedding",))["out_embedding"], one.expected).min())
+        for one in golden
     )
     if not worst >= GOLDEN_COSINE:
         raise BundleInvalid(

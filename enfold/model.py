@@ -106,7 +106,10 @@ class Model:
         order = sorted(range(len(samples)), key=lambda i: modality.cost(samples[i]))
         batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
         session = self.session(facts.graph)
-        rows = [session.run(modality.collate([samples[i] for i in batch]))["out_embedding"] for batch in batches]
+        rows = [
+            session.run(modality.collate([samples[i] for i in batch]), ("out_embedding",))["out_embedding"]
+            for batch in batches
+        ]
         embedding = np.empty((len(samples), facts.dimensions), np.float32)
         embedding[order] = np.concatenate(rows)
         return {"out_embedding": embedding}

@@ -3,6 +3,7 @@
 A runtime is a file of this folder with `load(path, *, threads, variant) -> Session`; the engine is imported inside it.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -23,7 +24,9 @@ class Session(Protocol):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
-    def run(self, inputs: Arrays) -> Arrays: ...
+    def run(self, inputs: Arrays, only: Sequence[str] | None = None) -> Arrays:
+        """Outputs by name; `only` those asked for, for which less is copied or sent."""
+        ...
 
 
 def names() -> tuple[str, ...]:

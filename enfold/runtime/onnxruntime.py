@@ -40,9 +40,10 @@ class OnnxSession:
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.outputs = tuple(node.name for node in self._session.get_outputs())
 
-    def run(self, inputs: Arrays) -> Arrays:
-        values = self._session.run(self.outputs, {name: inputs[name] for name in self.inputs})
-        return dict(zip(self.outputs, values, strict=True))
+    def run(self, inputs: Arrays, only: Sequence[str] | None = None) -> Arrays:
+        wanted = only or self.outputs
+        values = self._session.run(wanted, {name: inputs[name] for name in self.inputs})
+        return dict(zip(wanted, values, strict=True))
 
 
 def load(path: Path, *, threads: int, variant: str) -> OnnxSession:

@@ -119,7 +119,7 @@ def test_auto_passes_over_what_is_not_installed(image_bundle, monkeypatch):
 
 
 def test_auto_passes_over_what_gives_other_vectors(image_bundle, monkeypatch):
-    def other_vectors(session, inputs):
+    def other_vectors(session, inputs, only):
         return {"out_embedding": np.ones((len(inputs["image"]), 8), np.float32)}
 
     monkeypatch.setattr(openvino.OpenVinoSession, "run", other_vectors)
