@@ -21,7 +21,7 @@ from rich.console import Console
 
 import enfold
 from enfold import settings, store
-from enfold.model import cosine
+from enfold.golden import cosine
 from enfold.tables import table
 from export.commands import import_model
 from training.data.fetch import fetch

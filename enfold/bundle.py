@@ -120,9 +120,12 @@ class Bundle:
     def ref(self) -> str:
         return f"{self.manifest.name}@{self.manifest.version}"
 
-    def graph_file(self, graph: str, variant: str, size: str | None = None) -> Path:
+    def graph(self, graph: str, size: str | None = None) -> Graph:
         graphs = self.manifest.graphs
-        files = (graphs.get(f"{graph}.{size}") or graphs[graph]).files
+        return graphs.get(f"{graph}.{size}") or graphs[graph]
+
+    def graph_file(self, graph: str, variant: str, size: str | None = None) -> Path:
+        files = self.graph(graph, size).files
         return self.path / files.get(variant, files["fp32"])
 
     def report(self) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="compute threads of one process"
     )
+    runtime: str = Field("auto", description="what runs a server's models: one of enfold.runtime, or auto: the fastest")
+    triton_url: str = Field("http://127.0.0.1:8000", description="of runtime triton; grpc://host:8001 speaks gRPC")
     models: str = Field("", description="bundles a server opens: name[@alias or version], separated by commas")
     max_body_bytes: int = Field(32 * 2**20, ge=1)
     max_items: int = Field(256, ge=1, description="items in one request")

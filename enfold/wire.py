@@ -126,6 +126,8 @@ class ModelInfo(Record):
     run: str | None
     licence: str
     metrics: dict[str, float]
+    runtime: str = Field(description="what runs it")
+    runtime_reason: str = Field(description="why that one: measured, asked for, or the usual one")
     card: str = Field(description="model card, Markdown")
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from enfold.errors import BadItem, GateRefused, MissingExtra
+from enfold.golden import cosine
 from enfold.modalities import Arrays, Sample
-from enfold.model import Model, cosine
+from enfold.model import Model
 from export.draft import Draft, HeldOut
 from export.limits import (
     AGREEMENT,

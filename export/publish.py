@@ -144,7 +144,8 @@ def _manifest(drafts: Sequence[Draft], name: str, version: int, dropped: dict[st
 
 
 def _file(graph: str, variant: str) -> str:
-    return f"graphs/{graph}.onnx" if variant == "fp32" else f"graphs/{graph}.{variant}.onnx"
+    own = variant != "fp32" and variant not in variants.OF_FP32
+    return f"graphs/{graph}.{variant}.onnx" if own else f"graphs/{graph}.onnx"
 
 
 def _megabytes(folder: Path, manifest: Manifest) -> dict[str, float]:

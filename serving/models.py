@@ -13,8 +13,8 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge
 
-import enfold
 from enfold import store, wire
+from enfold.bundle import Bundle
 from enfold.errors import EnfoldError, SpaceMismatch, Unavailable, UnknownName, WrongUse
 from enfold.model import Model
 from enfold.settings import Settings
@@ -114,9 +114,7 @@ class Models:
         found = self._known.get(key)
         if found is None:
             with self._opening:
-                found = self._known.get(key) or self._known.setdefault(
-                    key, Model(model.bundle, variant=variant, size=size, threads=self._settings.threads)
-                )
+                found = self._known.get(key) or self._known.setdefault(key, self._unopened(model.bundle, variant, size))
         if not found.loaded:
             self._ready(found)
         return found
@@ -143,8 +141,12 @@ class Models:
 
     def _verified(self, ref: str, variant: str, size: str | None) -> Model:
         with self._opening:
-            model = enfold.open(ref, variant=variant, size=size, threads=self._settings.threads)
+            model = self._unopened(store.open_ref(self._settings.bundles, ref), variant, size)
             return self._known.setdefault((model.bundle.ref, variant, model.size), model)
+
+    def _unopened(self, bundle: Bundle, variant: str, size: str | None) -> Model:
+        settings = self._settings
+        return Model(bundle, variant=variant, size=size, runtime=settings.runtime, threads=settings.threads)
 
     def _fits(self, model: Model) -> bool:
         budget = self._settings.memory_mb * 2**20
@@ -223,5 +225,7 @@ def describe(model: Model) -> wire.ModelInfo:
         run=manifest.lineage.run,
         licence=manifest.licence,
         metrics=manifest.metrics,
+        runtime=model.runtime,
+        runtime_reason=model.why,
         card=card.read_text() if card.exists() else "",
     )

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 import enfold
 from enfold.errors import GateRefused, MissingExtra, Unavailable, WrongUse
+from enfold.runtime import openvino
 from export import onnx as graphs
 from export import variants
 from export.draft import encode_with
@@ -200,6 +201,40 @@ def test_a_variant_that_cannot_be_made_or_run_is_dropped(draft, store, monkeypat
     assert "no rule for this node" in published.report.dropped["impossible"]
     assert "unreadable" in published.report.dropped
     enfold.open("honest")  # and no stray file spoils the digests
+
+
+def test_bf16_is_dropped_where_the_processor_has_none(draft, store, monkeypatch):
+    monkeypatch.setattr(openvino, "_has_bf16", lambda core: False)
+    published = publish([draft], "honest", store)
+    assert "bf16" not in published.manifest.variants
+    assert published.report.dropped["bf16"] == "could not be made: this processor has no bf16"
+    assert "`bf16` was tried and is not here" in (published.path / "README.md").read_text()
+
+
+def test_bf16_is_judged_in_openvino_and_has_no_file_of_its_own(draft, store, monkeypatch):
+    """As on a processor that has it; what this one lacks it computes in float32 all the same."""
+    monkeypatch.setattr(openvino, "_has_bf16", lambda core: True)
+    published = publish([draft], "honest", store)
+    assert "bf16" in published.manifest.variants
+    files = published.manifest.graphs["encode_image"].files
+    assert files["bf16"] == files["fp32"]
+    assert any("recall@10" in check.name for check in published.report.checks if check.variant == "bf16")
+    model = enfold.open("honest", variant="bf16")
+    assert model.runtime == "openvino"
+    assert model.check() > 0.999
+    assert model.predict([draft.held_out.items[0]])[0].label in draft.tasks["classify"]["labels"]
+    with pytest.raises(WrongUse, match="runtime 'onnxruntime' cannot run variant 'bf16'"):
+        enfold.open("honest", variant="bf16", runtime="onnxruntime").check()
+
+    def vectors_of_its_own(session, inputs, only=None):
+        return {name: array[::-1] for name, array in honest(session, inputs, only).items()}
+
+    honest = openvino.OpenVinoSession.run
+    monkeypatch.setattr(openvino.OpenVinoSession, "run", vectors_of_its_own)
+    spoilt = publish([draft], "honest", store)
+    assert spoilt.manifest.variants == tuple(v for v in published.manifest.variants if v != "bf16")
+    assert "bf16" in spoilt.report.dropped
+    assert (spoilt.path / files["fp32"]).exists()
 
 
 def test_big_weights_go_into_a_file_of_their_own(draft, store, monkeypatch):

@@ -103,7 +103,7 @@ def test_no_request_is_dropped_while_an_alias_is_switched(tmp_path_factory, monk
     time.sleep(0.3)
     store.promote_bundle("words@2", "live")
     try:
-        until(lambda: seen[-1][1] == "words@2")
+        until(lambda: seen[-1][1] == "words@2", seconds=60)
     finally:
         ending.set()
         for caller in callers:
