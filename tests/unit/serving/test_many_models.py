@@ -1,7 +1,6 @@
 """Many bundles in one server: opened when needed, closed to make room, switched without dropping a request."""
 
 import threading
-import time
 
 import pytest
 
@@ -100,9 +99,9 @@ def test_no_request_is_dropped_while_an_alias_is_switched(tmp_path_factory, monk
     callers = [threading.Thread(target=ask) for _ in range(3)]
     for caller in callers:
         caller.start()
-    time.sleep(0.3)
-    store.promote_bundle("words@2", "live")
     try:
+        until(lambda: len(seen) > 5)
+        store.promote_bundle("words@2", "live")
         until(lambda: seen[-1][1] == "words@2", seconds=60)
     finally:
         ending.set()
