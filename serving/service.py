@@ -33,7 +33,7 @@ from enfold.modalities import Modality
 from enfold.model import Model
 from enfold.points import point_id
 from enfold.space import same_space
-from serving import openai, openapi
+from serving import oip, openai, openapi
 from serving.bodies import errors_of, read, vectors_as
 from serving.dialects import Dialects
 from serving.door import Door, guard, problem
@@ -62,7 +62,7 @@ class DoorFirst(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> Dialects:
         door = Door(super().to_asgi(is_main=is_main), HOT, app, _work)
-        return Dialects(door, {"v1": openai.error})
+        return Dialects(door, {"v1": openai.error, "v2": oip.error})
 
 
 @bentoml.service(name="enfold", service_class=DoorFirst)
@@ -338,7 +338,7 @@ def cancel_job(id: str, rooms: InRooms) -> None:
     rooms.jobs.cancel(id)
 
 
-for protocol in (openai,):
+for protocol in (openai, oip):
     app.include_router(protocol.router)
 
 
@@ -417,7 +417,7 @@ async def _filling(rooms: Rooms, facts: wire.CollectionInfo, ask: wire.Ask, item
     return ask
 
 
-_PROTOCOLS = (*openai.ROUTES,)
+_PROTOCOLS = (*openai.ROUTES, *oip.ROUTES)
 HOT = Router(
     [
         Route("/embed", embed, methods=["POST"]),
