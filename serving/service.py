@@ -33,7 +33,7 @@ from enfold.modalities import Modality
 from enfold.model import Model
 from enfold.points import point_id
 from enfold.space import same_space
-from serving import oip, openai, openapi
+from serving import oip, openai, openapi, rerank
 from serving.bodies import errors_of, read, vectors_as
 from serving.dialects import Dialects
 from serving.door import Door, guard, problem
@@ -338,7 +338,7 @@ def cancel_job(id: str, rooms: InRooms) -> None:
     rooms.jobs.cancel(id)
 
 
-for protocol in (openai, oip):
+for protocol in (openai, oip, rerank):
     app.include_router(protocol.router)
 
 
@@ -417,7 +417,7 @@ async def _filling(rooms: Rooms, facts: wire.CollectionInfo, ask: wire.Ask, item
     return ask
 
 
-_PROTOCOLS = (*openai.ROUTES, *oip.ROUTES)
+_PROTOCOLS = (*openai.ROUTES, *oip.ROUTES, *rerank.ROUTES)
 HOT = Router(
     [
         Route("/embed", embed, methods=["POST"]),
