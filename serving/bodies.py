@@ -51,6 +51,22 @@ async def read(request: Request, kind: type[B]) -> tuple[B, list[Any]]:
     )
 
 
+async def read_json(request: Request, kind: type[B]) -> B:
+    """The request, of JSON alone."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media not in ("", "application/json"):
+        raise UnsupportedMedia(f"content-type '{media[:60]}' is not read here: send application/json")
+    return parse(kind, await request.body())
+
+
+def parse(kind: type[B], body: bytes) -> B:
+    """JSON as `kind`. Raises what the door tells as a sentence about the first wrong field."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False, include_context=False)) from None
+
+
 def vectors_as(accept: str, model: str, space: str, vectors: np.ndarray, encoded: Encoded) -> Response:
     """The answer of /embed in what the caller accepts; JSON if it names neither of the others."""
     about = {"x-enfold-model": model, "x-enfold-space": space}

@@ -33,6 +33,7 @@ class Encoded:
     owners: list[int]
     parts: list[Part | None]
     bad: Bad
+    cost: int  # of all samples, in the modality's unit: tokens of a text
 
 
 class Engine:
@@ -68,7 +69,8 @@ class Engine:
             outputs = await batcher.encode(samples, entry, ticket)
         ITEMS.labels(model.bundle.ref).inc(len(items) - len(bad))
         owners = [index for index, group in enumerate(prepared) for _ in group]
-        return Encoded(outputs, owners, [sample.part for sample in samples], bad)
+        cost = sum(map(model.modalities[entry].cost, samples))
+        return Encoded(outputs, owners, [sample.part for sample in samples], bad, cost)
 
     async def predict(
         self, model: Model, entry: str, items: Sequence[Any], task: str, options: Any, *, strict: bool = True

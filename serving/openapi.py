@@ -1,11 +1,15 @@
 """What /openapi.json says beyond what FastAPI finds: bodies of several kinds, answers of tasks, BentoML's routes."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
 
 from enfold import modalities, tasks, wire
 
@@ -14,13 +18,14 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for ref in [{"$ref": "#/components/schemas/Problem"}]
     for status in ("4XX", "5XX", 422)
 }
+Handler = Callable[[Request], Awaitable[Response]]
 Responses = dict[int | str, dict[str, Any]]
 ARROW: Responses = {200: {"description": "Arrow stream", "content": {wire.ARROW: {"schema": {"type": "string"}}}}}
 VECTORS: Responses = {
     200: {"content": {media: {"schema": {"type": "string"}} for media in (wire.ARROW, "application/x-npy")}}
 }
 WEBP: Responses = {200: {"description": "the picture", "content": {"image/webp": {}}}}
-_BODIES: list[type[BaseModel]] = [wire.EmbedRequest, wire.PredictRequest, wire.AddRequest, wire.Problem]
+_BODIES: list[type[BaseModel]] = [wire.Problem]  # and of every route that reads its own
 _SYSTEM = {
     "/healthz": "Whether the process lives.",
     "/readyz": "Whether every model is loaded and passed its check.",
@@ -30,8 +35,23 @@ _SYSTEM = {
 
 def body(kind: type[BaseModel], **others: dict[str, Any]) -> dict[str, Any]:
     """The request body of a route that reads it itself: JSON of `kind`, or another media type."""
+    if kind not in _BODIES:
+        _BODIES.append(kind)
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}} | others
     return {"requestBody": {"required": True, "content": content}}
+
+
+def in_path(*names: str) -> dict[str, Any]:
+    """Parameters in the path of a route that reads them itself."""
+    return {
+        "parameters": [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    }
+
+
+def table_of(router: APIRouter) -> list[tuple[str, str, Handler]]:
+    """Method, path and handler of every route."""
+    routes = [route for route in router.routes if isinstance(route, APIRoute)]
+    return [(method, route.path, route.endpoint) for route in routes for method in route.methods or ()]
 
 
 def form(kind: type[BaseModel]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -29,33 +28,22 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route, Router
 
 from enfold import settings, wire
-from enfold.errors import EnfoldError, TooLarge, WrongUse
+from enfold.errors import EnfoldError, WrongUse
 from enfold.modalities import Modality
 from enfold.model import Model
 from enfold.points import point_id
-from enfold.settings import Settings
 from enfold.space import same_space
-from serving import openapi
+from serving import oip, openai, openapi, rerank
 from serving.bodies import errors_of, read, vectors_as
+from serving.dialects import Dialects
 from serving.door import Door, guard, problem
 from serving.engine import Encoded, Engine
-from serving.index import Index, Points, arrow, open_index
+from serving.index import Points, arrow, open_index
 from serving.jobs.queue import Jobs
 from serving.models import Models, describe, entry_for, modality_of
+from serving.rooms import Rooms
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Rooms:
-    """What the handlers call."""
-
-    settings: Settings
-    models: Models
-    engine: Engine
-    index: Index
-    jobs: Jobs
-
 
 app = FastAPI(
     title="enfold",
@@ -72,8 +60,9 @@ openapi.complete(app)
 class DoorFirst(Service[Any]):
     """A BentoML service with our door outside of BentoML's middlewares, and the hot routes between the two."""
 
-    def to_asgi(self, is_main: bool = True) -> Door:
-        return Door(super().to_asgi(is_main=is_main), HOT, app, _work)
+    def to_asgi(self, is_main: bool = True) -> Dialects:
+        door = Door(super().to_asgi(is_main=is_main), HOT, app, _work)
+        return Dialects(door, {"v1": openai.error, "v2": oip.error})
 
 
 @bentoml.service(name="enfold", service_class=DoorFirst)
@@ -349,6 +338,10 @@ def cancel_job(id: str, rooms: InRooms) -> None:
     rooms.jobs.cancel(id)
 
 
+for protocol in (openai, oip, rerank):
+    app.include_router(protocol.router)
+
+
 @app.get("/docs", include_in_schema=False)
 def docs() -> HTMLResponse:
     """Swagger's page, from the files that BentoML carries."""
@@ -372,13 +365,7 @@ async def _encode(rooms: Rooms, ask: wire.Ask, items: list[Any]) -> tuple[Model,
 
 async def _meant(rooms: Rooms, ask: wire.Ask, items: list[Any], count: int | None = None) -> tuple[Model, str]:
     """The model and entry that a request means; `items` say their modality, and `count` how many there really are."""
-    count, most = count or len(items), rooms.settings.max_items
-    if count > most:
-        raise TooLarge(f"{count} items in one request; at most {most}: send them in turns, see GET /limits")
-    model = rooms.models.select(ask.model)
-    if (ask.variant, ask.size or model.size) != (model.variant, model.size) or not model.loaded:
-        model = await rooms.engine.run(rooms.models.variant, model, ask.variant, ask.size)
-    rooms.models.used(model)
+    model = await rooms.model(ask.model, count or len(items), variant=ask.variant, size=ask.size)
     return model, entry_for(model, ask.entry, items)
 
 
@@ -430,10 +417,12 @@ async def _filling(rooms: Rooms, facts: wire.CollectionInfo, ask: wire.Ask, item
     return ask
 
 
+_PROTOCOLS = (*openai.ROUTES, *oip.ROUTES, *rerank.ROUTES)
 HOT = Router(
     [
         Route("/embed", embed, methods=["POST"]),
         Route("/predict", predict, methods=["POST"]),
+        *[Route(path, handler, methods=[method]) for method, path, handler in _PROTOCOLS],
     ]
 )
 

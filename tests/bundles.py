@@ -45,9 +45,11 @@ def image_bundle(store: Path, name: str = "tiny", *, seed: int = 0) -> Bundle:
     return _write(store, name, entry, graphs, golden, tasks)
 
 
-def text_bundle(store: Path, name: str = "words", *, seed: int = 0) -> Bundle:
-    """Words -> a mean of word vectors, padding left out -> 8 features."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+def text_bundle(
+    store: Path, name: str = "words", *, seed: int = 0, tasks: Any = None, others: dict[str, Any] | None = None
+) -> Bundle:
+    """Words -> a mean of word vectors, padding left out -> 8 features; with `others`, graphs of the tasks."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     table = np.random.default_rng(seed).normal(size=(len(WORDS), _DIM))
     node = helper.make_node
@@ -65,10 +67,35 @@ def text_bundle(store: Path, name: str = "words", *, seed: int = 0) -> Bundle:
     graphs = {"encode_text": _graph(nodes, ids, _DIM, constants)}
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A:0 $B:1")
     preprocess = {"tokenizer": "resources/tokenizer.json", "max_tokens": 8, "overlap_tokens": 2}
     golden = {"input_ids": np.array([[2, 6], [3, 7]]), "attention_mask": np.ones((2, 2), np.int64)}
     entry = _entry("text", preprocess, {"table": table})
-    return _write(store, name, entry, graphs, golden, {}, {"resources/tokenizer.json": tokenizer.to_str()})
+    resources = {"resources/tokenizer.json": tokenizer.to_str()}
+    return _write(store, name, entry, graphs | (others or {}), golden, tasks or {}, resources)
+
+
+def ranking_bundle(store: Path, name: str = "ranks", *, by: str = "cosine") -> Bundle:
+    """The text bundle with a task `rank`; by pairs a text scores one for every word that it shares with the query."""
+    if by == "cosine":
+        return text_bundle(store, name, tasks={"rank": {"by": by, "graph": "encode_text"}})
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["each", "input_ids"], ["words"]),
+        node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        node("Cast", ["token_type_ids"], ["type"], to=TensorProto.FLOAT),
+        node("Mul", ["mask", "type"], ["second"]),
+        node("Sub", ["mask", "second"], ["first"]),
+        *[node("Unsqueeze", [part, "last"], [f"{part}_wide"]) for part in ("first", "second")],
+        *[node("Mul", ["words", f"{part}_wide"], [f"{part}_words"]) for part in ("first", "second")],
+        *[node("ReduceSum", [f"{part}_words", "one"], [f"{part}_counts"], keepdims=0) for part in ("first", "second")],
+        node("Mul", ["first_counts", "second_counts"], ["shared"]),
+        node("ReduceSum", ["shared", "one"], ["out_rank"], keepdims=1),
+    ]
+    inputs = {name: (TensorProto.INT64, ["B", "T"]) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    constants = {"each": np.eye(len(WORDS)), "last": np.array([2]), "one": np.array([1])}
+    spec = {"by": by, "graph": "complete_rank", "max_tokens": 16}
+    return text_bundle(store, name, tasks={"rank": spec}, others={"complete_rank": _graph(nodes, inputs, 1, constants)})
 
 
 def slow_bundle(store: Path, name: str = "slow", *, multiplications: int = 60) -> Bundle:
@@ -196,7 +223,7 @@ def _write(
         for graph_name, model in graphs.items():
             onnx.save(model, draft / "graphs" / f"{graph_name}.onnx")
             records[graph_name] = Graph(
-                role="head" if graph_name.startswith("head") else "encode",
+                role=graph_name.partition("_")[0],
                 files={"fp32": f"graphs/{graph_name}.onnx"},
                 inputs=tuple(node.name for node in model.graph.input),
                 outputs=tuple(node.name for node in model.graph.output),

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from enfold.errors import TooLarge, UnknownName
+from enfold.errors import BadItem, TooLarge, UnknownName
 
 Arrays = dict[str, np.ndarray]
 Value = TypeVar("Value")  # what an item is once decoded: uint8 [H, W, 3], str, …
@@ -58,6 +58,7 @@ class Modality(ABC, Generic[Value]):
     Preprocess: ClassVar[type[Spec]]
     Limits: ClassVar[type[Spec]]
     Json: ClassVar[type[BaseModel]]  # the item as it stands in a JSON request; one field, named as the modality
+    ragged: ClassVar[bool] = False  # samples differ in length, along the first axis of their arrays
     light_bytes: ClassVar[int] = 0  # up to here, handing an item to a thread takes longer than preparing it
 
     def __init__(self, preprocess: Any, limits: Any = None, folder: Path | None = None):
@@ -90,6 +91,14 @@ class Modality(ABC, Generic[Value]):
         """Stack samples into a batch [B, …]; modalities with a ragged axis pad here."""
         return {name: np.stack([sample.arrays[name] for sample in samples]) for name in samples[0].arrays}
 
+    def prepared(self, arrays: Arrays) -> list[Sample]:
+        """Samples of N encoder inputs [N, …] of the right shapes that somebody else prepared. Raises BadItem."""
+        for name, values in arrays.items():
+            if not np.isfinite(values).all():
+                raise BadItem(f"input '{name}' holds a number that is not finite")
+        count = len(next(iter(arrays.values())))
+        return [Sample({name: values[row] for name, values in arrays.items()}) for row in range(count)]
+
     def cost(self, sample: Sample) -> int:
         """Work of one sample in the modality's own unit; grows with the ragged axis."""
         return 1
@@ -120,3 +129,8 @@ def of_path(path: str | Path) -> str | None:
     """The modality whose files carry this suffix, or None."""
     file = Path(path).name.lower()
     return next((name for name in names() if file.endswith(tuple(get(name).media_types))), None)
+
+
+def of_media_type(media_type: str) -> str | None:
+    """The modality whose files are of this media type ("image/png"), or None."""
+    return next((name for name in names() if media_type in get(name).media_types.values()), None)

@@ -42,7 +42,7 @@ class Text(Modality[str]):
     name = "text"
     media_types = {".txt": "text/plain", ".md": "text/markdown"}
     Preprocess, Limits, Json = TextPreprocess, TextLimits, TextJson
-    light_bytes = 4096
+    light_bytes, ragged = 4096, True
 
     @property
     def input_size(self) -> int:
@@ -93,6 +93,7 @@ class Text(Modality[str]):
                     "attention_mask": np.ones(len(window.ids), np.int64),
                 },
                 part=_span(index, window.offsets, len(prefix)) if several else None,
+                origin={"text": value},
             )
             for index, window in enumerate(windows)
         ]
@@ -106,6 +107,21 @@ class Text(Modality[str]):
             for name, values in sample.arrays.items():
                 batch[name][row, : len(values)] = values
         return batch
+
+    def prepared(self, arrays: Arrays) -> list[Sample]:
+        """Of input_ids and attention_mask [N, T]: what the graph would look up beyond its tables is refused."""
+        ids, mask = arrays["input_ids"], arrays["attention_mask"]
+        if ids.shape != mask.shape:
+            raise BadItem(f"input_ids {list(ids.shape)} and attention_mask {list(mask.shape)} are not of one shape")
+        if not 1 <= ids.shape[1] <= self.preprocess.max_tokens:
+            raise BadItem(f"a row has {ids.shape[1]} tokens; this model takes 1 to {self.preprocess.max_tokens}")
+        if ids.min() < 0 or ids.max() >= self.input_size:
+            raise BadItem(
+                f"input_ids go from {ids.min()} to {ids.max()}; the vocabulary has {self.input_size:,} tokens"
+            )
+        if not np.isin(mask, (0, 1)).all() or not mask.any(1).all():
+            raise BadItem("attention_mask is 1 for a token and 0 for padding, with at least one 1 in a row")
+        return super().prepared(arrays)
 
     def cost(self, sample: Sample) -> int:
         return len(sample.arrays["input_ids"])  # tokens
@@ -127,6 +143,17 @@ class Text(Modality[str]):
         """The number of a token of the vocabulary; None for one that is not in it."""
         found: int | None = self._tokenizer.token_to_id(token)
         return found
+
+    def of_tokens(self, ids: Sequence[int]) -> str:
+        """The text that tokens of the vocabulary stand for. Raises BadItem for a number that is none of them."""
+        unknown = next((id for id in ids if not 0 <= id < 2**31 or self._tokenizer.id_to_token(id) is None), None)
+        if unknown is not None:
+            raise BadItem(
+                f"token {unknown} is not in this model's vocabulary of {self.input_size:,}: send the text itself, "
+                "other models' tokens mean nothing here"
+            )
+        text: str = self._tokenizer.decode(ids)
+        return text
 
     @cached_property
     def _tokenizer(self) -> Any:

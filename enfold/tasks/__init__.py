@@ -42,7 +42,7 @@ class Task(ABC, Generic[A]):
     Spec: ClassVar[type[Spec]]  # what the manifest stores
     Options: ClassVar[type[BaseModel]]  # what a request may choose
     Answer: ClassVar[type[BaseModel]]  # one per item
-    encodes: ClassVar[bool] = True  # it starts from the encoder's outputs
+    encodes: bool = True  # it starts from the encoder's outputs
     modality: ClassVar[str | None] = None  # of items that it answers; None: of any that the encoder takes
 
     def __init__(self, spec: Any, folder: Path, size: str | None = None):

@@ -369,12 +369,26 @@ def test_openapi_lists_every_route(http):
         ("PUT", "/collections/{c}/layout"), ("GET", "/collections/{c}/items/{id}/thumbnail"),
         ("GET", "/jobs"), ("POST", "/jobs"), ("GET", "/jobs/{id}"), ("DELETE", "/jobs/{id}"),
         ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"),
+        ("POST", "/v1/embeddings"), ("GET", "/v1/models"), ("GET", "/v1/models/{id}"), ("POST", "/rerank"),
+        ("GET", "/v2"), ("GET", "/v2/health/live"), ("GET", "/v2/health/ready"), ("POST", "/v2/repository/index"),
+        *[
+            (method, f"/v2/models/{{name}}{of}{route}")
+            for method, route in (("GET", ""), ("GET", "/ready"), ("POST", "/infer"))
+            for of in ("", "/versions/{version}")
+        ],
     }  # fmt: skip
     assert routes == expected
     known = set(schema["components"]["schemas"])
     for reference in _references(schema):
         assert reference.removeprefix("#/components/schemas/") in known
-    assert {"EmbedRequest", "Problem", "ClassifyAnswer", "ClassifyOptions"} <= known
+    assert {
+        "EmbedRequest",
+        "EmbeddingsRequest",
+        "InferRequest",
+        "Problem",
+        "ClassifyAnswer",
+        "ClassifyOptions",
+    } <= known
     assert "multipart/form-data" in schema["paths"]["/embed"]["post"]["requestBody"]["content"]
 
 
