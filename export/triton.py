@@ -68,23 +68,15 @@ def _write(file: Path, graph: Graph, to: Path, backend: str) -> str:
     folder = to / name
     shutil.rmtree(folder / _DRAFT, ignore_errors=True)
     (folder / _DRAFT).mkdir(parents=True)
-    _put(file, folder / _DRAFT / "model.onnx")
-    for beside in _beside(model):
-        _put(file.with_name(beside), folder / _DRAFT / beside)
+    shutil.copyfile(file, folder / _DRAFT / "model.onnx")
+    for beside in _beside(model):  # never as a link: onnx takes weights with several names for an attack
+        shutil.copyfile(file.with_name(beside), folder / _DRAFT / beside)
     if backend == "python":
         shutil.copyfile(_MODEL_PY, folder / _DRAFT / "model.py")
     (folder / "config.pbtxt").write_text(config(name, model, graph, backend))
     shutil.rmtree(folder / str(version), ignore_errors=True)
     os.rename(folder / _DRAFT, folder / str(version))
     return f"{name}/{version}"
-
-
-def _put(file: Path, where: Path) -> None:
-    """A link where the disk is the same: bundles do not change."""
-    try:
-        os.link(file, where)
-    except OSError:
-        shutil.copyfile(file, where)
 
 
 def _beside(model: onnx.ModelProto) -> set[str]:

@@ -1,6 +1,7 @@
-"""A bundle as a model repository: every page is one that Triton reads, and no weights are copied."""
+"""A bundle as a model repository: every page is one that Triton reads, every graph runs from there."""
 
 import numpy as np
+import onnx
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -70,11 +71,12 @@ def test_graphs_run_where_they_were_put_with_the_weights_beside_them(photos, tmp
     for variant in ("fp32", "fp16"):
         file = photos.path / photos.manifest.graphs["encode_image"].files[variant]
         put = tmp_path / "repository" / f"photos.{file.stem}" / "1"
-        assert (put / f"{file.stem}.data").samefile(file.with_suffix(".data"))  # no second copy
+        assert (put / f"{file.stem}.data").exists()
         want, found = (
             load("onnxruntime", path, threads=1).run({"image": pixels}) for path in (file, put / "model.onnx")
         )
         np.testing.assert_array_equal(found["out_embedding"], want["out_embedding"])
+        onnx.load(file)  # which refuses weights that have a second name
 
 
 def test_a_state_is_not_batched_and_sizes_are_models_of_their_own(home, tmp_path):
