@@ -19,6 +19,7 @@ class Settings(BaseSettings):
     url: str = Field("http://127.0.0.1:3000", description="the server that client, search and app speak to")
     host: str = Field("127.0.0.1", description="address the server binds; anything but loopback needs api_key")
     port: int = Field(3000, ge=1, le=65535)
+    grpc_port: int | None = Field(None, ge=1, le=65535, description="of the same address, for the inference protocol")
     api_key: SecretStr | None = Field(None, description="the key that callers send as 'Authorization: Bearer …'")
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="compute threads of one process"

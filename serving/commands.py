@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from enfold import ports, settings, store
-from enfold.errors import WrongUse
+from enfold.errors import WrongUse, require
 
 _ROOT = Path(__file__).parents[1]
 _DRAIN_SECONDS = "5"  # that requests under way get when the server stops
@@ -34,6 +34,9 @@ def serve(
         raise WrongUse(f"{address} can be reached by other machines: set ENFOLD_API_KEY first, or bind 127.0.0.1")
     door = port or config.port
     ports.check_free(str(address), door)
+    if config.grpc_port is not None:
+        require("tritonclient.grpc", "triton", "answering gRPC")
+        ports.check_free(str(address), config.grpc_port)
     lock.hold(config.index / "lock", f"the index in {config.index}").close()
     local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(address), str(address))
     url = f"http://[{local}]:{door}" if ":" in local else f"http://{local}:{door}"

@@ -31,6 +31,7 @@ from serving.rooms import Rooms, rooms_of
 HEADER_LENGTH = "inference-header-content-length"
 OUTPUT = "out_embedding"
 BYTES = "BYTES"
+MOST_AXES = 8
 DTYPES = {
     **{f"INT{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
     **{f"UINT{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
@@ -50,7 +51,7 @@ class InputParameters(wire.Record):
 class Tensor(wire.Record):
     name: str
     datatype: str
-    shape: list[Axis] = Field(max_length=8)
+    shape: list[Axis] = Field(max_length=MOST_AXES)
     parameters: InputParameters = InputParameters()
     data: list[Any] | None = Field(None, description="row-major, flat or nested; none where it is binary")
 

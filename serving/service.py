@@ -73,15 +73,25 @@ class Server:
         index, engine = open_index(config, config.url), Engine(config.threads, config.queue_seconds)
         models = Models(config, closed=engine.forget)
         self.rooms = Rooms(config, models, engine, index, Jobs(config))
+        self.grpc: Any = None
         app.state.settings, app.state.rooms = config, self.rooms
         threading.Thread(target=_load, args=[models], daemon=True).start()
         threading.Thread(target=_follow, args=[os.getppid(), models], daemon=True).start()
+
+    @bentoml.on_startup
+    async def listen(self) -> None:
+        if self.rooms.settings.grpc_port is not None:
+            from serving import grpc
+
+            self.grpc = await grpc.listen(self.rooms)
 
     async def __is_ready__(self) -> bool:
         return self.rooms.models.ready
 
     @bentoml.on_shutdown
-    def close(self) -> None:
+    async def close(self) -> None:
+        if self.grpc is not None:
+            await self.grpc.stop(grace=None)
         self.rooms.jobs.close()
         self.rooms.engine.close()
         self.rooms.index.close()
