@@ -140,7 +140,7 @@ class Batcher:
         backlog, own = sum(held.values()), held.get(call.caller, 0.0)
         share = self._patience / len(held | {call.caller: own})
         full = backlog > self._patience and (own >= share or backlog - max(held.values()) > self._patience)
-        if not full and backlog <= call.seconds_left:
+        if not full and backlog <= max(call.seconds_left, 0.0):  # one that is over already ends by itself
             return
         SHED.labels(self._name).inc()
         why = "too much is waiting" if full else "its answer would come after the caller's deadline"
