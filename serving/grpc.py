@@ -18,7 +18,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
 from enfold.errors import BadItem, EnfoldError, Expired, Unauthorized, UnknownName, WrongUse
-from serving import oip
+from serving import oip, tensors
 from serving.call import CALL, Call
 from serving.rooms import Rooms
 
@@ -33,7 +33,7 @@ _CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }  # of an error's HTTP status; what is not here is the caller's: INVALID_ARGUMENT
 _CONTENTS = {"INT64": "int64_contents", "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents"}
-_CONTENTS |= dict.fromkeys(["INT8", "INT16", "INT32"], "int_contents") | {oip.BYTES: "bytes_contents"}
+_CONTENTS |= dict.fromkeys(["INT8", "INT16", "INT32"], "int_contents") | {tensors.BYTES: "bytes_contents"}
 _CONTENTS |= dict.fromkeys(["UINT8", "UINT16", "UINT32"], "uint_contents")
 
 
@@ -131,7 +131,7 @@ def _ref(name: str, version: str) -> str:
     return f"{name}@{version}" if version else name
 
 
-def _inputs(request: Any) -> oip.Inputs:
+def _inputs(request: Any) -> tensors.Inputs:
     raw, found = request.raw_input_contents, {}
     if not request.inputs or (raw and len(raw) != len(request.inputs)):
         raise BadItem(f"{len(request.inputs)} inputs come with {len(raw)} raw contents: send one of each, or none raw")
@@ -139,14 +139,12 @@ def _inputs(request: Any) -> oip.Inputs:
         name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
         if name in found:
             raise WrongUse(f"input '{name}' comes twice")
-        if min(shape, default=0) < 0 or len(shape) > oip.MOST_AXES:
-            raise BadItem(
-                f"input '{name}' has shape {shape}; no axis is negative, and there are {oip.MOST_AXES} at most"
-            )
+        if min(shape, default=0) < 1 or len(shape) > tensors.MOST_AXES:
+            raise BadItem(f"input '{name}' has shape {shape}; 1 to {tensors.MOST_AXES} axes of 1 or more are expected")
         if raw:
-            found[name] = oip.of_bytes(name, datatype, shape, memoryview(raw[index]))
+            found[name] = tensors.of_bytes(name, datatype, shape, memoryview(raw[index]))
         elif datatype in _CONTENTS:
-            found[name] = oip.of_values(name, datatype, shape, list(getattr(tensor.contents, _CONTENTS[datatype])))
+            found[name] = tensors.of_values(name, datatype, shape, list(getattr(tensor.contents, _CONTENTS[datatype])))
         else:
             raise BadItem(f"input '{name}' is {datatype[:20]}: send it as raw contents")
     return found

@@ -121,7 +121,7 @@ def test_contents_that_are_not_raw_are_read_too(server, expected):
             answer = infer(request, metadata=list(HEADERS.items()))
             found = np.frombuffer(answer.raw_output_contents[0], "<f4").reshape(3, 8)
             np.testing.assert_allclose(found, expected, atol=1e-6)
-        for shape in ([-1, -3], [1] * 9, [-1]):
+        for shape in ([-1, -9], [1] * 9, [], [0, 2**62]):
             request = service_pb2.ModelInferRequest(model_name="words", inputs=[tensors[0] | {"shape": shape}])
             with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
                 infer(request, metadata=list(HEADERS.items()))
@@ -145,7 +145,7 @@ def test_what_cannot_be_answered_has_a_code_and_a_sentence(triton):
         assert code == "INVALID_ARGUMENT"
         assert words in sentence
     assert refused(triton, [texts("x" * 500_000)])[0] == "RESOURCE_EXHAUSTED"  # more than a body may have
-    assert refused(triton, [texts("red")], client_timeout=1e-9)[0] == "DEADLINE_EXCEEDED"
+    assert refused(triton, [texts("red")], client_timeout=1e-9)[0] in ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
     assert triton.is_server_live()
 
 
