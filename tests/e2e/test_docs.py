@@ -1,9 +1,11 @@
 """The commands that README and how-tos show, typed into a shell in their order.
 
-Two things differ from what a reader does: `enfold run` gets --smoke, so that it takes seconds (and the bundle's usual
-name, which --smoke alone would change), and a server that the page starts in the background is waited for.
+Three things differ from what a reader does: `enfold run` gets --smoke, so that it takes seconds (and the bundle's usual
+name, which --smoke alone would change), a server that the page starts in the background is waited for, and has another
+port than pages write.
 """
 
+import json
 import os
 import re
 import shutil
@@ -24,10 +26,16 @@ ROOT = Path(__file__).parents[2]
 _SECONDS = 300
 
 
+def blocks(page: str, language: str) -> list[str]:
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    return found
+
+
 def commands(page: str) -> list[str]:
-    """Lines of every sh block that call enfold."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.startswith("enfold ")]
+    """Lines of every sh block that call enfold or curl."""
+    return [
+        line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith(("enfold ", "curl "))
+    ]
 
 
 class Reader:
@@ -35,7 +43,7 @@ class Reader:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.port, self.explorer = ports.free(), ports.free()
+        self.port, self.explorer, self.grpc = ports.free(), ports.free(), ports.free()
         address = {"ENFOLD_PORT": str(self.port), "ENFOLD_URL": f"http://127.0.0.1:{self.port}"}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = servers.environment(folder / "home", **address) | {"PATH": path}
@@ -49,18 +57,26 @@ class Reader:
             command += f" --port {self.explorer}"
         if command.startswith("enfold run "):
             command += " --smoke" if "export.bundle" in command else " --smoke --set stage.export.bundle=emoji"
-        if stays:
-            return self._leave_running(command)
-        done = subprocess.run(
-            command, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=_SECONDS
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return self._leave_running(command) if stays else self._run(["sh", "-c", command])
+
+    def runs(self, script: str) -> str:
+        """Run a block of Python and return what it printed."""
+        return self._run([sys.executable, "-c", script])
 
     def leaves(self) -> None:
         for process in reversed(self._left_running):
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=30)
+
+    def _run(self, words: list[str]) -> str:
+        own = {"127.0.0.1:3000": f"127.0.0.1:{self.port}", "127.0.0.1:8001": f"127.0.0.1:{self.grpc}"}
+        for address, mine in own.items():
+            words = [word.replace(address, mine) for word in words]
+        done = subprocess.run(
+            words, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=_SECONDS
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
 
     def _leave_running(self, command: str) -> str:
         process = subprocess.Popen(
@@ -147,3 +163,16 @@ def test_manage_bundles(reader: Reader):
     printed = {line: reader.types(line) for line in commands("docs/how_to/manage_bundles.md")}
     assert "overlap" in printed["enfold bundle diff emoji@2 emoji@3 --data photos"]
     assert "enfold bundle gc --dry-run" in printed
+
+
+def test_use_other_clients(reader: Reader):
+    page = "docs/how_to/use_other_clients.md"
+    bundles.text_bundle(reader.folder / "home/bundles", "minilm")
+    reader.environment["ENFOLD_GRPC_PORT"] = str(reader.grpc)
+    serve, *asked = commands(page)
+    reader.types(serve)
+    openai, oip = (json.loads(reader.types(line)) for line in asked)
+    assert [len(row["embedding"]) for row in openai["data"]] == [8, 8]
+    np.testing.assert_allclose(oip["outputs"][0]["data"], openai["data"][0]["embedding"], atol=1e-6)
+    printed = [reader.runs(script).strip() for script in blocks(page, "python")]
+    assert printed == ["minilm@1 8", "8", "8", "(2, 8)", "(2, 8)"]

@@ -8,6 +8,10 @@ import numpy as np
 import openai
 import pytest
 
+from enfold.errors import Busy
+from serving import door
+from serving.dialects import Dialects
+from serving.openai import error as dialect
 from tests.unit.serving.conftest import KEY
 from tests.unit.serving.test_service import png
 
@@ -168,6 +172,25 @@ def test_bodies_that_are_no_requests_are_refused(http):
     told(http.post("/v1/embeddings", content=b"x" * 500_000), 413)
     assert told(http.get("/v1/models/nobody"), 404)["code"] == "model_not_found"
     assert "there is no POST /v1/completions" in told(http.post("/v1/completions"), 404)["message"]
+
+
+def test_a_full_queue_is_told_with_the_time_to_wait():
+    busy = Busy("too much is waiting: ask again later")
+    busy.retry_after_seconds = 7
+
+    async def full(scope, receive, send):
+        await door.problem(busy, "abc")(scope, receive, send)
+
+    async def ask(path):
+        app = Dialects(full, {"v1": dialect})
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as http:
+            return await http.get(path)
+
+    response = asyncio.run(ask("/v1/embeddings"))
+    assert (response.status_code, response.headers["retry-after"]) == (429, "7")
+    error = response.json()["error"]
+    assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+    assert asyncio.run(ask("/v10/embeddings")).headers["content-type"] == "application/problem+json"
 
 
 def test_the_door_speaks_the_same_language(server):
