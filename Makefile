@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo demo-ui test test-browser check docs bench
+.PHONY: setup demo demo-ui test test-browser check docs bench soak
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -30,6 +30,14 @@ check: setup
 
 docs: setup
 	$(BIN)/python -m training.catalogue > docs/catalogue.md
+	$(BIN)/python -m benchmarks.harness.report
 
 bench: setup
-	$(BIN)/python -m benchmarks.minilm_parity
+	$(BIN)/enfold bench minilm_parity
+	$(BIN)/enfold bench overhead
+	$(BIN)/enfold bench serving
+	$(BIN)/enfold bench overload
+	$(BIN)/enfold bench drain
+
+soak: setup
+	$(BIN)/enfold bench soak

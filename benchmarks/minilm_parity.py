@@ -1,33 +1,26 @@
 """Does an imported MiniLM embed as sentence-transformers does? 500 real texts, the cosine of each pair of vectors.
 
-    .venv/bin/python benchmarks/minilm_parity.py
-
-sentence-transformers is installed into an environment of its own under ENFOLD_HOME/benchmarks; torch, transformers and
-tokenizers are taken from the environment that runs this script, so that both sides compute with the same libraries and
-what differs is only what each makes of the folder: prompt, truncation, pooling, length. enfold's side is ONNX Runtime.
+sentence-transformers is installed into an environment of its own; torch, transformers and tokenizers are taken from the
+environment that runs this, so that both sides compute with the same libraries and what differs is only what each makes
+of the folder: prompt, truncation, pooling, length. enfold's side is ONNX Runtime.
 """
 
 import json
 import subprocess
-import sys
-import sysconfig
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
-from rich.console import Console
 
 import enfold
-from enfold import settings, store
+from benchmarks.harness import items, peers
+from benchmarks.harness.report import Result
+from enfold import settings
 from enfold.golden import cosine
-from enfold.tables import table
-from export.commands import import_model
-from training.data.fetch import fetch
 from training.data.sources import open_dataset
 
-TEXTS, LIMIT = 500, 0.9999
+TEXTS, QUICK_TEXTS, LIMIT = 500, 60, 0.9999
 LENGTHS = {"a sentence": (0, 40), "a paragraph": (40, 200), "cut at 256 tokens": (200, 10**6)}  # words
 PEER = """
 import json, sys, time
@@ -45,60 +38,42 @@ np.savez(out, vectors=vectors, seconds=time.perf_counter() - started, version=__
 """
 
 
-def main(out: Annotated[Path, typer.Option(help="where the figures go")] = Path("minilm_parity.json")) -> None:
+def run(quick: bool) -> Result:
     config = settings.load()
-    folder = fetch("minilm", data=config.data)
-    fetch("brown", data=config.data)
-    if not store.versions(config.bundles, "minilm"):
-        import_model(folder, "minilm")
-    texts = real_texts(config.data)
-    cache = config.home / "benchmarks"
-    cache.mkdir(parents=True, exist_ok=True)
-    theirs = peer(cache, folder, texts, config.threads)
+    folder = items.minilm(config)
+    texts = real_texts(config.data, QUICK_TEXTS if quick else TEXTS)
+    theirs = peer(config.home / "benchmarks", folder, texts)
     rows = []
     for variant in enfold.open("minilm").bundle.manifest.variants:
-        model = enfold.open("minilm", variant=variant)
+        model = enfold.open("minilm", variant=variant, threads=peers.THREADS)
         model.embed(texts[:8])
         started = time.perf_counter()
         ours = model.embed(texts).vectors
         seconds = time.perf_counter() - started
         rows += compared(variant, texts, ours, theirs["vectors"], seconds, float(theirs["seconds"]))
-    figures = {
-        "peer": f"sentence-transformers {theirs['version']}",
-        "texts": len(texts),
-        "threads": config.threads,
-        "limit": LIMIT,
-        "lowest_cosine": min(row["cosine ≥"] for row in rows),
-        "rows": rows,
-    }
-    out.write_text(json.dumps(figures, indent=1) + "\n")
-    Console().print(table(rows))
-    sys.exit(0 if figures["lowest_cosine"] >= LIMIT else 1)
+    lowest = min(row["cosine ≥"] for row in rows)
+    return Result(
+        {"all-MiniLM-L6-v2, enfold beside sentence-transformers:": rows},
+        {"peer": f"sentence-transformers {theirs['version']}", "threads": peers.THREADS, "limit": LIMIT},
+        "" if lowest >= LIMIT else f"The lowest cosine is {lowest:.6f}, at least {LIMIT} is asked.",
+    )
 
 
-def real_texts(data: Path) -> list[str]:
+def real_texts(data: Path, count: int) -> list[str]:
     """Whole documents, their first paragraphs and their first sentences, in equal parts."""
     documents = [record.value or "" for record in open_dataset("brown", data=data).records]
-    third = TEXTS // 3
-    sentences = [text.split(". ")[0] + "." for text in documents[: TEXTS - 2 * third]]
+    third = count // 3
+    sentences = [text.split(". ")[0] + "." for text in documents[: count - 2 * third]]
     paragraphs = [text.split("\n\n")[0] for text in documents[-third:]]
     return [*sentences, *paragraphs, *documents[third : 2 * third]]
 
 
-def peer(cache: Path, folder: Path, texts: list[str], threads: int) -> dict[str, Any]:
+def peer(cache: Path, folder: Path, texts: list[str]) -> dict[str, Any]:
     """Vectors of sentence-transformers, made in a process of its own environment."""
-    home = cache / "sentence-transformers"
-    python = home / "bin" / "python"
-    if not (home / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        # Ours behind theirs on the path: what pip finds there it does not install again.
-        site = next(home.glob("lib/python*/site-packages"))
-        (site / "enfold_environment.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "sentence-transformers>=5,<6"], check=True)
-        (home / "ready").touch()
+    python = peers.environment(cache, "sentence-transformers", "sentence-transformers>=5,<6", ours=True)
     written, out = cache / "texts.json", cache / "vectors.npz"
     written.write_text(json.dumps(texts))
-    subprocess.run([python, "-c", PEER, folder, written, out, str(threads)], check=True)
+    subprocess.run([python, "-c", PEER, folder, written, out, str(peers.THREADS)], check=True)
     with np.load(out) as found:
         return dict(found)
 
@@ -123,7 +98,3 @@ def compared(
         rows.append(row)
     rows[-1] |= {"texts/s": len(texts) / seconds, "peer's": len(texts) / peer_seconds}
     return rows
-
-
-if __name__ == "__main__":
-    typer.run(main)

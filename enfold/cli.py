@@ -6,6 +6,7 @@ prints, as tables or, with --json, as JSON. Exit code 0: done, 1: failed, 2: wro
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from enfold.errors import EnfoldError, MissingExtra, UnknownName, WrongUse
@@ -36,11 +37,19 @@ COMMANDS = {
     "bundle triton": ("export.triton:write_repository", "Write a bundle as a model repository of Triton."),
     "app": ("app.commands:app", "Open the explorer."),
     "demo": ("enfold.demo:demo", "The whole chain on real pictures, and one table."),
+    "bench": ("benchmarks:bench", "Measure against other systems."),
     "doctor": ("enfold.doctor:doctor", "Check this installation."),
 }
 
 
-_EXTRAS = {"training": "train", "export": "train", "serving": "batch", "app": "app"}  # room -> what brings its imports
+_CHECKOUT = Path(__file__).parents[1]  # its benchmarks/ is no part of an installation
+_EXTRAS = {
+    "training": "train",
+    "export": "train",
+    "serving": "batch",
+    "app": "app",
+    "benchmarks": "all,dev",
+}  # room -> what brings its imports
 
 
 def main() -> None:
@@ -88,10 +97,13 @@ def _call(name: str, words: list[str]) -> Any:
     import typer
 
     module, _, attribute = COMMANDS[name][0].partition(":")
+    sys.path.append(str(_CHECKOUT))
     try:
         function = getattr(import_module(module), attribute)
     except ModuleNotFoundError as missing:
         room, package = module.partition(".")[0], (missing.name or "").partition(".")[0]
+        if package == room:
+            raise WrongUse(f"'enfold {name}' needs a checkout of enfold: its folder {room}/ is not installed") from None
         raise MissingExtra(f"'{package}' is not installed: pip install 'enfold[{_EXTRAS.get(room, room)}]'") from None
     command = typer.Typer(add_completion=False, rich_markup_mode=None)
     command.command()(function)

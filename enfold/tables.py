@@ -3,10 +3,11 @@
 from typing import Any
 
 from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 
-def table(result: Any) -> Table | str:
+def table(result: Any) -> RenderableType:
     if _is_rows(result):
         return _rows(result)
     if isinstance(result, dict):
@@ -26,20 +27,25 @@ def _rows(rows: list[dict[str, Any]]) -> Table:
         numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
         drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(_cell(row.get(name)) for name in columns))
+        drawn.add_row(*(cell(row.get(name)) for name in columns))
     return drawn
 
 
-def _record(record: dict[str, Any]) -> Table:
+def _record(record: dict[str, Any]) -> RenderableType:
+    """Two columns; rows of records are no cell but a table of their own below, under their name."""
     drawn = Table(box=None, show_header=False, pad_edge=False)
     drawn.add_column(style="bold")
     drawn.add_column(overflow="fold")
+    below: list[RenderableType] = []
     for name, value in record.items():
-        drawn.add_row(name, _rows(value) if _is_rows(value) else _cell(value))
-    return drawn
+        if _is_rows(value):
+            below += [f"\n{name}", _rows(value)]
+        else:
+            drawn.add_row(name, cell(value))
+    return Group(drawn, *below)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -49,7 +55,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_cell(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {cell(inner)}" for name, inner in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_cell(inner) for inner in value)
+        return ", ".join(cell(inner) for inner in value)
     return str(value)

@@ -1,0 +1,1 @@
+"""What the benchmarks share: items, bundles, servers, load, and the page of their results."""
