@@ -4,12 +4,11 @@ Texts through all-MiniLM-L6-v2, photographs through a ViT-S/16: the same weights
 computation each. Every server is asked by one connection, by 8 and by 64 with one item to a request, and by 4 with 32.
 """
 
-import inspect
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import orjson
@@ -113,14 +112,13 @@ def _compared(
 
 def _models(ref: str) -> dict[str, Model]:
     """The model as the server opens it, and in every runtime that can open it here."""
-    models, open_model = {"in process": enfold.open(ref, threads=peers.THREADS)}, cast(Any, enfold.open)
-    if "runtime" in inspect.signature(enfold.open).parameters:
-        for name in runtime.names():
-            try:
-                models[f"in process, {name}"] = open_model(ref, threads=peers.THREADS, runtime=name)
-                models[f"in process, {name}"].check()
-            except EnfoldError:  # not installed, or not of this machine
-                models.pop(f"in process, {name}", None)
+    models = {"in process": enfold.open(ref, threads=peers.THREADS)}
+    for name in runtime.names():
+        try:
+            models[f"in process, {name}"] = enfold.open(ref, threads=peers.THREADS, runtime=name)
+            models[f"in process, {name}"].check()
+        except EnfoldError:  # not installed, or not of this machine
+            models.pop(f"in process, {name}", None)
     return models
 
 
