@@ -7,10 +7,12 @@ docs/results/<slug>.json. Arms run side by side, one thread each: small models u
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,8 +54,7 @@ def run_arms(recipe: Recipe, claim: Claim, settings: Settings) -> dict[str, dict
     """Every arm on every seed: {arm: {seed: {value, figures, seconds, test_items, tried_lr}}}."""
     jobs = [(arm, seed) for arm in claim.arms for seed in arm.seeds or claim.seeds]
     runs: dict[str, dict[int, dict[str, Any]]] = {arm.name: {} for arm in claim.arms}
-    pool = ProcessPoolExecutor(settings.threads, mp_context=get_context("spawn"))
-    with pool, Progress(console=Console(stderr=True), transient=True) as progress:
+    with workers(settings.threads) as pool, Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task(f"claim of {recipe.slug}", total=len(jobs))
         pending = {pool.submit(run_arm, recipe, arm, seed, settings): (arm, seed) for arm, seed in jobs}
         try:
@@ -65,6 +66,22 @@ def run_arms(recipe: Recipe, claim: Claim, settings: Settings) -> dict[str, dict
             pool.shutdown(cancel_futures=True)
             raise
     return {name: dict(sorted(found.items())) for name, found in runs.items()}
+
+
+def workers(count: int) -> ProcessPoolExecutor:
+    """Processes that end with this one, however it ends; what an arm has done by then is found again."""
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_arm(recipe: Recipe, arm: Arm, seed: int, settings: Settings) -> dict[str, Any]:

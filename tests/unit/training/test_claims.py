@@ -1,9 +1,15 @@
-"""A claim's verdict follows from its figures alone."""
+"""A claim's verdict follows from its figures alone; its processes leave nothing running."""
+
+import signal
+import subprocess
+import sys
 
 import numpy as np
+import psutil
 import pytest
 from scipy import stats
 
+from tests.servers import until
 from training import recipe
 from training.claims import interval, judged, verdict
 from training.recipe import Check
@@ -72,3 +78,20 @@ def test_a_check_without_a_threshold_is_reported_and_decides_nothing():
     found = verdict(CLAIM.model_copy(update={"check": (CHECK, told)}), runs([0.10, 0.11, 0.12]))
     assert [check["verdict"] for check in found["checks"]] == ["holds", "reported"]
     assert found["verdict"] == "holds"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_command_however_it_ends(how):
+    program = """
+import os, time
+from training.claims import workers
+pool = workers(1)
+print(pool.submit(os.getpid).result(), flush=True)
+pool.submit(time.sleep, 600).result()
+"""
+    command = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    worker = int(command.stdout.readline())
+    assert psutil.pid_exists(worker)
+    command.send_signal(how)
+    command.wait()
+    until(lambda: not psutil.pid_exists(worker))
