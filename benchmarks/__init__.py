@@ -13,10 +13,12 @@ from pkgutil import iter_modules
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from benchmarks.harness import report
 from enfold import settings
 from enfold.errors import EnfoldError, UnknownName
+from enfold.tables import table
 
 
 class NotReached(EnfoldError):
@@ -50,5 +52,6 @@ def bench(
     if publish:
         report.PAGE.write_text(report.page())
     if result.wrong:
+        Console(stderr=True).print(table(result.tables))
         raise NotReached(f"{result.wrong} The figures are in {folder / name}.json")
     return {**result.tables, **result.about, "kept in": str(folder / f"{name}.json")}

@@ -46,7 +46,7 @@ def _stopped(server: peers.Server, bodies: list[bytes]) -> Row:
 
     async def scene() -> None:
         nonlocal told, gone, listened
-        asking = asyncio.create_task(client.closed(CONNECTIONS))
+        asking = asyncio.create_task(client.closed(CONNECTIONS, pause=lambda asked: asked.retry_after))
         await asyncio.sleep(WARM_SECONDS)
         told = time.perf_counter()
         server.process.send_signal(signal.SIGTERM)

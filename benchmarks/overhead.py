@@ -19,7 +19,7 @@ def run(quick: bool) -> Result:
     systems = [
         peers.enfold(config, items.dummy(config)),
         peers.litserve(config),
-        peers.starlette(config),
+        peers.starlette(),
         peers.bentoml_vector(config),
     ]
     with ExitStack() as stack:

@@ -7,7 +7,6 @@ they are told to; then with ten times the rate, of texts that take long, whateve
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from benchmarks.harness import items, load, peers
 from benchmarks.harness.report import Result, Row
@@ -93,32 +92,25 @@ def _refusal(config: Settings, bodies: Sequence[bytes], rate: float, seconds: fl
     a while; then for as long again with many more requests, nearly all refused. Computing takes its one thread's time
     in both, so that the difference is what the refusals took.
     """
-    system = peers.enfold(config, "minilm")
-    system = replace(system, environment=system.environment | {"ENFOLD_THREADS": "1"})
-    with peers.running(system, config.home / "benchmarks") as server:
+    with peers.running(peers.enfold(config, "minilm", threads=1), config.home / "benchmarks") as server:
         busy, flood = load.Client(server.url, bodies), load.Client(server.url, bodies)
 
-        async def both() -> tuple[float, float]:
-            task = asyncio.create_task(
-                busy.closed(
-                    SATURATING_SLOW, seconds=2 + 2 * seconds, pause=lambda asked: 0.2 if asked.retry_after else 0.0
-                )
+        marks: list[float] = []
+
+        async def scene() -> None:
+            work = busy.closed(
+                SATURATING_SLOW, seconds=1 + 2 * seconds, pause=lambda asked: min(asked.retry_after, 0.2)
             )
-            await asyncio.sleep(2)
-            began = server.cpu_seconds()
+            asking = asyncio.create_task(work)
+            await asyncio.sleep(1)
+            marks.append(server.cpu_seconds())
             await asyncio.sleep(seconds)
-            without = server.cpu_seconds()
+            marks.append(server.cpu_seconds())
             await flood.open(rate * TIMES, seconds)
-            with_them = server.cpu_seconds()
-            await task
-            return without - began, with_them - without
+            marks.append(server.cpu_seconds())
+            await asking
 
-        found: list[tuple[float, float]] = []
-
-        async def kept() -> None:
-            found.append(await both())
-
-        load.run(kept())
+        load.run(scene())
     refused = sum(asked.status == REFUSED for asked in flood.asked)
-    without, with_them = found[0]
-    return (with_them - without) * 1000 / max(refused, 1)
+    began, without, with_them = marks
+    return ((with_them - without) - (without - began)) * 1000 / max(refused, 1)

@@ -26,18 +26,20 @@ SHAPES = ((1, 1), (8, 1), (64, 1), (4, 32))  # connections, items in a request
 LONE, PEAK = SHAPES[0], SHAPES[2]
 RUNS, SECONDS = 5, 8
 QUICK_RUNS, QUICK_SECONDS = 2, 4
-COSINE = 0.9999  # of every vector to the one that the model gives in this process
+COSINE = 0.9999  # of every vector to ONNX Runtime's in this process
 
 
 def run(quick: bool) -> Result:
     config = settings.load()
     folder, texts = items.minilm(config), items.texts(config, 512)
     pictures, vit = items.photographs(64), items.vit(config)
-    everyone = [peers.enfold(config, "minilm"), peers.infinity(config, folder), peers.bentoml(config, "minilm")]
-    read, read_ratios, read_wrong = _compared(config, "minilm", texts, everyone, quick)
-    seen, seen_ratios, seen_wrong = _compared(
-        config, vit, pictures, [peers.enfold(config, vit), peers.bentoml(config, vit)], quick
-    )
+    chosen = {ref: enfold.open(ref, runtime=config.runtime).runtime for ref in ("minilm", vit)}
+    ours = {
+        ref: [peers.enfold(config, ref, runtime=name), peers.bentoml(config, ref, name)] for ref, name in chosen.items()
+    }
+    everyone = [*ours["minilm"], peers.infinity(config, folder)]
+    read, read_ratios, read_wrong = _compared(config, "minilm", chosen["minilm"], texts, everyone, quick)
+    seen, seen_ratios, seen_wrong = _compared(config, vit, chosen[vit], pictures, ours[vit], quick)
     return Result(
         tables={
             "Texts through all-MiniLM-L6-v2:": read,
@@ -48,6 +50,7 @@ def run(quick: bool) -> Result:
         about={
             "runs": QUICK_RUNS if quick else RUNS,
             "threads": peers.THREADS,
+            "runtimes": chosen,
             **items.lengths(config, texts),
             "photographs": len(pictures),
             "mean bytes of a photograph": round(sum(map(len, pictures)) / len(pictures)),
@@ -57,12 +60,12 @@ def run(quick: bool) -> Result:
 
 
 def _compared(
-    config: Settings, ref: str, raw: Sequence[Any], systems: list[peers.System], quick: bool
+    config: Settings, ref: str, chosen: str, raw: Sequence[Any], systems: list[peers.System], quick: bool
 ) -> tuple[list[Row], list[Row], list[str]]:
     """Rows of all systems, what each adds to the model alone, and what is wrong with any of them."""
     runs, seconds = (QUICK_RUNS, QUICK_SECONDS) if quick else (RUNS, SECONDS)
-    wire, models = items.wire(raw), _models(ref)
-    reference = models["in process"].embed(raw).vectors
+    wire, models = items.wire(raw), _models(ref, chosen)
+    reference = enfold.open(ref, runtime="onnxruntime").embed(raw).vectors
     with ExitStack() as stack:
         servers = [stack.enter_context(peers.running(system, config.home / "benchmarks")) for system in systems]
         closest = {
@@ -86,7 +89,7 @@ def _compared(
                 for server in servers
             },
         )
-    alone, rows, wrong = found["in process", None], [], []
+    alone, rows, wrong = found[f"in process, {chosen}", None], [], []
     for (name, shape), row in found.items():
         told = {"system": name, "connections": shape and shape[0], "items a request": shape and shape[1]}
         near = closest.get((name, shape), row.get("cosine ≥"))
@@ -110,15 +113,16 @@ def _compared(
     return rows, ratios, wrong
 
 
-def _models(ref: str) -> dict[str, Model]:
-    """The model as the server opens it, and in every runtime that can open it here."""
-    models = {"in process": enfold.open(ref, threads=peers.THREADS)}
-    for name in runtime.names():
+def _models(ref: str, chosen: str) -> dict[str, Model]:
+    """The model in the runtime that the servers use, and in every other that can run it here."""
+    models = {}
+    for name in (chosen, *(name for name in runtime.names() if name != chosen)):
         try:
-            models[f"in process, {name}"] = enfold.open(ref, threads=peers.THREADS, runtime=name)
-            models[f"in process, {name}"].check()
-        except EnfoldError:  # not installed, or not of this machine
-            models.pop(f"in process, {name}", None)
+            model = enfold.open(ref, runtime=name, threads=peers.THREADS)
+            model.check()
+        except EnfoldError:  # not installed, or not for this machine
+            continue
+        models[f"in process, {name}"] = model
     return models
 
 

@@ -106,7 +106,7 @@ def running(system: System, home: Path) -> Iterator[Server]:
             [str(word) for word in system.command(port)],
             stdout=file,
             stderr=file,
-            env=os.environ | _LIMITS | {"ENFOLD_THREADS": str(THREADS)} | system.environment,
+            env=os.environ | _LIMITS | system.environment,
             cwd=_CHECKOUT,
             start_new_session=True,
         )
@@ -147,10 +147,10 @@ def environment(cache: Path, name: str, *requirements: str, ours: bool = False) 
     return python
 
 
-def enfold(config: Settings, *bundles: str) -> System:
+def enfold(config: Settings, bundle: str, *, threads: int = THREADS, runtime: str = "auto") -> System:
     """As its users start it, but for a line of log to each request: its peers write none either."""
-    words: Words = [sys.executable, "-m", "enfold.cli", "serve", *bundles, "--port"]
-    ours = {"ENFOLD_HOME": str(config.home), "PYTHONPATH": str(_CHECKOUT), "ENFOLD_ACCESS_LOG": "false"}
+    words: Words = [sys.executable, "-m", "enfold.cli", "serve", bundle, "--port"]
+    ours = _environment(config, threads, runtime) | {"ENFOLD_ACCESS_LOG": "false"}
     return System("enfold", lambda port: [*words, str(port)], "/embed", "/readyz", environment=ours)
 
 
@@ -173,9 +173,10 @@ def infinity(config: Settings, folder: Path) -> System:
     )
 
 
-def bentoml(config: Settings, bundle: str) -> System:
+def bentoml(config: Settings, bundle: str, runtime: str) -> System:
     """BentoML's own adaptive batching around the same bundle in the same runtime."""
-    return _bentoml(config, "bentoml_embed:Embedder", "bentoml", ENFOLD_HOME=str(config.home), BENCHMARK_BUNDLE=bundle)
+    ours = _environment(config, THREADS, runtime) | {"ENFOLD_MODELS": bundle}
+    return _bentoml(config, "bentoml_embed:Embedder", lambda items: {"items": items}, ours)
 
 
 def litserve(config: Settings) -> System:
@@ -185,7 +186,7 @@ def litserve(config: Settings) -> System:
     return System("litserve", lambda port: [*words, str(port)], "/predict", "/health", ask=_first)
 
 
-def starlette(config: Settings) -> System:
+def starlette() -> System:
     """A vector from a route of Starlette's under uvicorn."""
     words: Words = [sys.executable, "-m", "uvicorn", "--app-dir", _PROGRAMS, "starlette_vector:app", "--loop", "uvloop"]
     words += ["--http", "httptools", "--no-access-log", "--port"]
@@ -194,27 +195,28 @@ def starlette(config: Settings) -> System:
 
 def bentoml_vector(config: Settings) -> System:
     """A vector from a BentoML service of no cost."""
-    return _bentoml(config, "bentoml_vector:Vector", "bentoml", ask=_first)
+    return _bentoml(config, "bentoml_vector:Vector", _first, {})
 
 
 def _bentoml(
-    config: Settings,
-    service: str,
-    name: str,
-    ask: Callable[[list[dict[str, str]]], Any] = lambda items: {"items": items},
-    **environment: str,
+    config: Settings, service: str, ask: Callable[[list[dict[str, str]]], Any], environment: dict[str, str]
 ) -> System:
     words: Words = [sys.executable, "-m", "bentoml", "serve", service, "--working-dir", _PROGRAMS]
     own = {"BENTOML_HOME": str(config.home / "benchmarks" / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
     return System(
-        name,
+        "bentoml",
         lambda port: [*words, "--host", "127.0.0.1", "--port", str(port)],
         "/embed",
         "/readyz",
         ask=ask,
         vectors=lambda answer: answer,
-        environment=own | {"PYTHONPATH": str(_CHECKOUT)} | environment,
+        environment=own | environment,
     )
+
+
+def _environment(config: Settings, threads: int, runtime: str) -> dict[str, str]:
+    ours = {"ENFOLD_HOME": str(config.home), "ENFOLD_THREADS": str(threads), "ENFOLD_RUNTIME": runtime}
+    return ours | {"PYTHONPATH": str(_CHECKOUT)}
 
 
 def _first(items: list[dict[str, str]]) -> dict[str, str]:

@@ -1,18 +1,19 @@
 """A bundle behind BentoML's own adaptive batching."""
 
 import base64
-import os
 
 import bentoml
 import numpy as np
 
 import enfold
+from enfold import settings
 
 
 @bentoml.service(logging={"access": {"enabled": False}})
 class Embedder:
     def __init__(self) -> None:
-        self.model = enfold.open(os.environ["BENCHMARK_BUNDLE"])
+        config = settings.load()
+        self.model = enfold.open(config.models, runtime=config.runtime)
 
     @bentoml.api(batchable=True, max_batch_size=32)
     def embed(self, items: list[dict[str, str]]) -> np.ndarray:
