@@ -185,7 +185,7 @@ def metadata(model: Model) -> ModelMetadata:
     kinds = [entry.modality for entry in manifest.entries.values()]
     inputs = {kind: TensorFacts(name=kind, datatype=BYTES, shape=[-1]) for kind in kinds}
     for entry in manifest.entries:
-        inputs = {facts.name: facts for facts in tensors.taken(model, entry)} | inputs
+        inputs |= {facts.name: facts for facts in tensors.taken(model, entry) if facts.name not in inputs}
     widths = {model.facts(entry).dimensions for entry in manifest.entries}
     width = widths.pop() if len(widths) == 1 else -1
     return ModelMetadata(

@@ -7,14 +7,15 @@ what the graph takes, before a runtime sees them.
 import math
 import struct
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, Field
 
 from enfold import modalities
+from enfold.bundle import Bundle
 from enfold.errors import BadItem, EnfoldError, WrongUse
+from enfold.golden import golden_of
 from enfold.modalities import Sample
 from enfold.model import Model
 
@@ -81,8 +82,7 @@ def prepared(model: Model, inputs: Inputs) -> tuple[str, list[Sample]]:
 
 def taken(model: Model, entry: str) -> list[TensorFacts]:
     """What the encode graph of an entry takes."""
-    own = f"{entry}/{model.size}" if model.size else entry
-    return _golden_inputs(model.bundle.path, f"{own}/in/", model.modalities[entry].ragged)
+    return _taken(model.bundle, model.variant, model.size, entry, model.modalities[entry].ragged)
 
 
 def unknown(model: Model, inputs: Inputs) -> EnfoldError:
@@ -131,14 +131,14 @@ def _dtype(name: str, datatype: str) -> np.dtype[Any]:
 
 
 @lru_cache(maxsize=256)
-def _golden_inputs(bundle: Path, prefix: str, ragged: bool) -> list[TensorFacts]:
-    with np.load(bundle / "golden.npz", allow_pickle=False) as file:
-        golden = {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
+def _taken(bundle: Bundle, variant: str, size: str | None, entry: str, ragged: bool) -> list[TensorFacts]:
+    """As its golden inputs show it: runtimes know names alone."""
+    golden = dict(zip(bundle.manifest.entries, golden_of(bundle, variant, size), strict=True))
     return [
         TensorFacts(
             name=name,
             datatype=_NAMES[values.dtype],
-            shape=[-1, *(-1 if ragged and axis == 0 else size for axis, size in enumerate(values.shape[1:]))],
+            shape=[-1, *(-1 if ragged and axis == 0 else width for axis, width in enumerate(values.shape[1:]))],
         )
-        for name, values in golden.items()
+        for name, values in golden[entry].inputs.items()
     ]

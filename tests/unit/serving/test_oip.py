@@ -74,6 +74,8 @@ def test_server_and_models_are_described(triton):
         "input_ids": ("INT64", [-1, -1]),
         "attention_mask": ("INT64", [-1, -1]),
     }
+    tiny = triton.get_model_metadata("tiny", "1", headers=key())
+    assert tiny["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]  # not a second time, as pixels
     assert words["outputs"] == [{"name": "out_embedding", "datatype": "FP32", "shape": [-1, 8]}]
     index = triton.get_model_repository_index(headers=key())
     assert {(model["name"], model["state"]) for model in index} == {("tiny", "READY"), ("words", "READY")}
