@@ -14,6 +14,7 @@ from enfold.errors import BadItem, Busy
 from enfold.modalities import Arrays, Part, Sample
 from enfold.model import Model
 from enfold.tasks import Prepared
+from serving import tracing
 from serving.batcher import Batcher
 from serving.call import CALL
 
@@ -127,7 +128,7 @@ class Engine:
         self, model: Model, entry: str, items: Sequence[Any], parts: bool, strict: bool
     ) -> tuple[list[list[Sample]], Bad]:
         """The samples of every item, none for a bad one."""
-        with PREPARE.labels(model.bundle.ref).time():
+        with tracing.span("prepare", items=len(items)), PREPARE.labels(model.bundle.ref).time():
             if sum(map(_size, items)) <= model.modalities[entry].light_bytes:
                 found = _read(model, entry, items, parts)
             else:  # in as many slices as there are threads

@@ -33,7 +33,7 @@ from enfold.modalities import Modality
 from enfold.model import Model
 from enfold.points import point_id
 from enfold.space import same_space
-from serving import oip, openai, openapi, rerank
+from serving import oip, openai, openapi, rerank, tracing
 from serving.bodies import errors_of, read, vectors_as
 from serving.dialects import Dialects
 from serving.door import Door, guard, problem
@@ -65,11 +65,12 @@ class DoorFirst(Service[Any]):
         return Dialects(door, {"v1": openai.error, "v2": oip.error})
 
 
-@bentoml.service(name="enfold", service_class=DoorFirst)
+@bentoml.service(name="enfold", service_class=DoorFirst, tracing=tracing.configuration())
 @bentoml.asgi_app(app)
 class Server:
     def __init__(self) -> None:
         config = settings.load()
+        tracing.start()
         index, engine = open_index(config, config.url), Engine(config.threads, config.queue_seconds)
         models = Models(config, closed=engine.forget)
         self.rooms = Rooms(config, models, engine, index, Jobs(config))
@@ -258,7 +259,9 @@ async def add_items(c: str, request: Request, rooms: InRooms) -> wire.UpsertResp
         points = await run_in_threadpool(lambda: arrow.to_points(arrow.read_stream(body)))
     else:
         points = await _embedded(rooms, kept.info(), (await read(request, wire.AddRequest))[0])
-    return wire.UpsertResponse(collection=c, upserted=await run_in_threadpool(kept.upsert, points))
+    with tracing.span("index upsert", collection=c, points=len(points.ids)):
+        upserted = await run_in_threadpool(kept.upsert, points)
+    return wire.UpsertResponse(collection=c, upserted=upserted)
 
 
 @app.get("/collections/{c}/items", responses=openapi.ARROW)
@@ -279,7 +282,8 @@ async def search(c: str, asked: wire.SearchRequest, rooms: InRooms) -> wire.Sear
     facts = kept.info()
     near = await _near(rooms, facts, asked)
     find = partial(kept.query, near, limit=asked.limit, filter=asked.filter, exact=asked.exact)
-    hits = await run_in_threadpool(find)
+    with tracing.span("index query", collection=c, limit=asked.limit):
+        hits = await run_in_threadpool(find)
     spent = (time.perf_counter() - started) * 1000
     return wire.SearchResponse(collection=c, model=facts.model, space=facts.space, hits=hits, milliseconds=spent)
 
