@@ -27,6 +27,7 @@ from enfold.modalities import Arrays, Sample
 from enfold.model import Model
 from serving import tracing
 from serving.call import CALL, Call
+from serving.health import ROWS, Rows
 
 T = TypeVar("T")
 
@@ -125,6 +126,7 @@ class Batcher:
         self._count = 0
         self._thread: threading.Thread | None = None
         self._closed = False
+        self.recent: dict[str, Rows] = defaultdict(lambda: deque(maxlen=ROWS))  # by entry: the last raw embeddings
 
     # --- letting in -------------------------------------------------------------------------------------------------
 
@@ -308,6 +310,7 @@ class Batcher:
                 self._tell([batch[0].work], error)
             return
         spent = time.perf_counter() - started
+        self.recent[batch[0].key].extend(outputs["out_embedding"])
         longest, real = max(piece.cost for piece in batch), sum(piece.cost for piece in batch)
         self._paces[batch[0].key].add(spent, real, len(batch))
         for row, piece in enumerate(batch):

@@ -17,6 +17,7 @@ from enfold.tasks import Prepared
 from serving import tracing
 from serving.batcher import Batcher
 from serving.call import CALL
+from serving.health import Rows
 
 ITEMS = Counter("enfold_items", "Items embedded or predicted", ["model"])
 BAD_ITEMS = Counter("enfold_bad_items", "Items that could not be read", ["model"])
@@ -109,6 +110,11 @@ class Engine:
         if model not in self._batchers:
             self._batchers[model] = Batcher(model, self._patience)
         return self._batchers[model]
+
+    def recent(self) -> list[tuple[Model, str, Rows]]:
+        """The models in use, each with an entry and the last rows that it gave."""
+        batchers = list(self._batchers.items())
+        return [(model, entry, rows) for model, own in batchers for entry, rows in list(own.recent.items())]
 
     def forget(self, model: Model) -> None:
         """Close the queue of a model that is served no more."""

@@ -23,6 +23,7 @@ from _bentoml_sdk import Service
 from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route, Router
@@ -38,6 +39,7 @@ from serving.bodies import errors_of, read, vectors_as
 from serving.dialects import Dialects
 from serving.door import Door, guard, problem
 from serving.engine import Encoded, Engine
+from serving.health import Health
 from serving.index import Points, arrow, open_index
 from serving.jobs.queue import Jobs
 from serving.models import Models, describe, entry_for, modality_of
@@ -75,6 +77,8 @@ class Server:
         models = Models(config, closed=engine.forget)
         self.rooms = Rooms(config, models, engine, index, Jobs(config))
         self.grpc: Any = None
+        self._health = CollectorRegistry()
+        self._health.register(Health(engine.recent))
         app.state.settings, app.state.rooms = config, self.rooms
         threading.Thread(target=_load, args=[models], daemon=True).start()
         threading.Thread(target=_follow, args=[os.getppid(), models], daemon=True).start()
@@ -85,6 +89,10 @@ class Server:
             from serving import grpc
 
             self.grpc = await grpc.listen(self.rooms)
+
+    def __metrics__(self, others: str) -> str:
+        """BentoML merges what processes have counted, and asks no collector: ours are added to that."""
+        return others + generate_latest(self._health).decode()
 
     async def __is_ready__(self) -> bool:
         return self.rooms.models.ready
