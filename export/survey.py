@@ -13,6 +13,7 @@ from rich.progress import track
 
 from enfold.modalities import Sample
 from enfold.model import Model, unit
+from enfold.rankme import rankme
 from enfold.tasks import Prepared
 from export.draft import Draft
 from export.limits import AGREEMENT, ITEMS, NEIGHBOURS, RANK, RECALL, SPREAD, TASK_POINTS, TIE
@@ -53,7 +54,7 @@ class Survey:
         vectors = self.seen["fp32"].matrix().astype(np.float64)
         centred = vectors - vectors.mean(0)
         away = float(np.sqrt((centred**2).sum(1).mean()))
-        rank = effective_rank(centred) if np.isfinite(centred).all() else float("nan")
+        rank = rankme(centred) if np.isfinite(centred).all() else float("nan")
         return [
             at_least(SPREAD, "spread of the vectors", "fp32", away, len(vectors)),
             at_least(RANK, "effective rank of the vectors", "fp32", rank, len(vectors)),
@@ -125,15 +126,6 @@ def recall_at_10(vectors: np.ndarray, exact: np.ndarray) -> float:
         tenth = -np.partition(-truth, k - 1, axis=1)[:, k - 1]
         hits += float((np.take_along_axis(truth, nearest, 1) >= tenth[:, None] - TIE).sum())
     return hits / (k * len(exact))
-
-
-def effective_rank(centred: np.ndarray) -> float:
-    """exp of the entropy of the singular values of [N, D]; 0 if all are 0."""
-    values = np.linalg.svd(centred, compute_uv=False)
-    if not values.sum() > 0:
-        return 0.0
-    shares = values / values.sum()
-    return float(np.exp(-(shares * np.log(shares + 1e-12)).sum()))
 
 
 def _digest(sample: Sample) -> bytes:

@@ -25,7 +25,9 @@ from prometheus_client import Counter, Gauge, Histogram
 from enfold.errors import Busy
 from enfold.modalities import Arrays, Sample
 from enfold.model import Model
+from serving import tracing
 from serving.call import CALL, Call
+from serving.health import ROWS, Rows
 
 T = TypeVar("T")
 
@@ -54,6 +56,8 @@ class _Work:
     missing: int
     rows: Arrays = field(default_factory=dict)
     since: float = field(default_factory=time.perf_counter)
+    waited: float = 0.0  # seconds until its last batch began
+    company: int = 1  # items of that batch
 
     def put(self, at: int, outputs: Arrays, row: int, count: int) -> None:
         """Row `row` of a batch's outputs is this work's sample `at` of `count`."""
@@ -122,6 +126,7 @@ class Batcher:
         self._count = 0
         self._thread: threading.Thread | None = None
         self._closed = False
+        self.recent: dict[str, Rows] = defaultdict(lambda: deque(maxlen=ROWS))  # by entry: the last raw embeddings
 
     # --- letting in -------------------------------------------------------------------------------------------------
 
@@ -176,15 +181,20 @@ class Batcher:
             for at, sample in enumerate(samples)
         ]
         ticket.seconds = self._paces[entry].of_cost(sum(piece.cost for piece in pieces))
-        self._put(pieces)
-        found: Arrays = await work.done
-        return found
+        return await self._done("encode", entry, pieces)
 
     async def call(self, key: str, function: Callable[[], T]) -> T:
         """Call the function on the model's thread, while nothing else uses the model."""
-        work = self._work(1)
-        self._put([_Piece(work, key, function=function)])
-        found: T = await work.done
+        found: T = await self._done("task", key, [_Piece(self._work(1), key, function=function)])
+        return found
+
+    async def _done(self, what: str, key: str, pieces: list[_Piece]) -> Any:
+        """What came of the pieces of one work."""
+        work = pieces[0].work
+        with tracing.span(what, model=self._name, key=key, samples=len(pieces)):
+            self._put(pieces)
+            found = await work.done
+            tracing.note(queue_ms=round(work.waited * 1000, 3), batch_items=work.company)
         return found
 
     def close(self) -> None:
@@ -300,11 +310,13 @@ class Batcher:
                 self._tell([batch[0].work], error)
             return
         spent = time.perf_counter() - started
+        self.recent[batch[0].key].extend(outputs["out_embedding"])
         longest, real = max(piece.cost for piece in batch), sum(piece.cost for piece in batch)
         self._paces[batch[0].key].add(spent, real, len(batch))
         for row, piece in enumerate(batch):
             piece.work.put(piece.at, outputs, row, piece.of)
-            WAIT.labels(self._name).observe(started - piece.work.since)
+            piece.work.waited, piece.work.company = started - piece.work.since, len(batch)
+            WAIT.labels(self._name).observe(piece.work.waited)
         ENCODE.labels(self._name).observe(spent)
         FILL.labels(self._name).observe(len(batch))
         REAL.labels(self._name).inc(real)
@@ -314,6 +326,7 @@ class Batcher:
     def _call(self, piece: _Piece) -> None:
         started = time.perf_counter()
         assert piece.function is not None
+        piece.work.waited = started - piece.work.since
         try:
             piece.work.rows = piece.function()
         except Exception as error:  # the caller's, and not the end of the thread

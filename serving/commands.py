@@ -24,9 +24,10 @@ def serve(
     host: Annotated[str | None, typer.Option(help="ENFOLD_HOST, else 127.0.0.1")] = None,
 ) -> None:
     """Answer over HTTP with the named bundles until Ctrl-C."""
-    from serving import lock
+    from serving import lock, tracing
 
     config = settings.load()
+    tracing.configuration()
     for ref in bundles:
         store.find(config.bundles, ref)
     address = _address(host or config.host)

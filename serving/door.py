@@ -36,9 +36,11 @@ from enfold.errors import (
     UnsupportedMedia,
     WrongUse,
 )
+from serving import tracing
 from serving.call import CALL, TIMEOUT_HEADER, Call, timeout_of
 
 PROBES = ("/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # answer without a key
+_UNTRACED = (*PROBES, "/metrics")
 PROBLEM = "application/problem+json"
 REQUESTS = Counter("enfold_requests", "Requests by route and status", ["method", "route", "status"])
 SECONDS = Histogram("enfold_request_seconds", "From the head of a request to the end of its answer", ["route"])
@@ -71,10 +73,18 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, headers, settings = time.monotonic(), Headers(scope=scope), self._state.settings
+        headers = Headers(scope=scope)
         request_id = _NO_ID.sub("", headers.get("x-request-id", ""))[:64] or uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         scope["app"] = self._ours
+        if scope["path"] in _UNTRACED:
+            await self._serve(scope, receive, send, headers, request_id)
+            return
+        with tracing.request(scope["method"], headers, request_id=request_id):
+            await self._serve(scope, receive, send, headers, request_id)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> None:
+        started, settings = time.monotonic(), self._state.settings
         answer = _Answer(send, request_id)
         try:
             self._check_key(scope["path"], headers)
@@ -105,6 +115,7 @@ class Door:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         REQUESTS.labels(method, route, status).inc()
         SECONDS.labels(route).observe(seconds)
+        tracing.answered(method, route, status)
         if self._state.settings.access_log and scope["path"] not in PROBES:
             line = {"request": request_id, "caller": CALL.get().caller, "method": method, "route": route}
             line |= {"status": status, "ms": round(seconds * 1000, 2), "time": round(time.time(), 3)}

@@ -14,8 +14,10 @@ from enfold.errors import BadItem, Busy
 from enfold.modalities import Arrays, Part, Sample
 from enfold.model import Model
 from enfold.tasks import Prepared
+from serving import tracing
 from serving.batcher import Batcher
 from serving.call import CALL
+from serving.health import Rows
 
 ITEMS = Counter("enfold_items", "Items embedded or predicted", ["model"])
 BAD_ITEMS = Counter("enfold_bad_items", "Items that could not be read", ["model"])
@@ -109,6 +111,11 @@ class Engine:
             self._batchers[model] = Batcher(model, self._patience)
         return self._batchers[model]
 
+    def recent(self) -> list[tuple[Model, str, Rows]]:
+        """The models in use, each with an entry and the last rows that it gave."""
+        batchers = list(self._batchers.items())
+        return [(model, entry, rows) for model, own in batchers for entry, rows in list(own.recent.items())]
+
     def forget(self, model: Model) -> None:
         """Close the queue of a model that is served no more."""
         if batcher := self._batchers.pop(model, None):
@@ -127,7 +134,7 @@ class Engine:
         self, model: Model, entry: str, items: Sequence[Any], parts: bool, strict: bool
     ) -> tuple[list[list[Sample]], Bad]:
         """The samples of every item, none for a bad one."""
-        with PREPARE.labels(model.bundle.ref).time():
+        with tracing.span("prepare", items=len(items)), PREPARE.labels(model.bundle.ref).time():
             if sum(map(_size, items)) <= model.modalities[entry].light_bytes:
                 found = _read(model, entry, items, parts)
             else:  # in as many slices as there are threads

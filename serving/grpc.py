@@ -18,7 +18,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
 from enfold.errors import BadItem, EnfoldError, Expired, Unauthorized, UnknownName, WrongUse
-from serving import oip, tensors
+from serving import oip, tensors, tracing
 from serving.call import CALL, Call
 from serving.rooms import Rooms
 
@@ -59,7 +59,8 @@ def _answered(method: Callable[..., Awaitable[Any]]) -> Any:
         try:
             self.check_key(method.__name__, context)
             async with asyncio.timeout(call.seconds_left):
-                return await method(self, request)
+                with tracing.request(method.__name__, dict(context.invocation_metadata()), request_id=call.id):
+                    return await method(self, request)
         except TimeoutError:
             error: EnfoldError = Expired("the answer was not ready by the request's deadline: wait longer, or ask less")
         except EnfoldError as known:

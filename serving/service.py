@@ -23,6 +23,7 @@ from _bentoml_sdk import Service
 from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route, Router
@@ -33,11 +34,12 @@ from enfold.modalities import Modality
 from enfold.model import Model
 from enfold.points import point_id
 from enfold.space import same_space
-from serving import oip, openai, openapi, rerank
+from serving import oip, openai, openapi, rerank, tracing
 from serving.bodies import errors_of, read, vectors_as
 from serving.dialects import Dialects
 from serving.door import Door, guard, problem
 from serving.engine import Encoded, Engine
+from serving.health import Health
 from serving.index import Points, arrow, open_index
 from serving.jobs.queue import Jobs
 from serving.models import Models, describe, entry_for, modality_of
@@ -65,15 +67,18 @@ class DoorFirst(Service[Any]):
         return Dialects(door, {"v1": openai.error, "v2": oip.error})
 
 
-@bentoml.service(name="enfold", service_class=DoorFirst)
+@bentoml.service(name="enfold", service_class=DoorFirst, tracing=tracing.configuration())
 @bentoml.asgi_app(app)
 class Server:
     def __init__(self) -> None:
         config = settings.load()
+        tracing.start()
         index, engine = open_index(config, config.url), Engine(config.threads, config.queue_seconds)
         models = Models(config, closed=engine.forget)
         self.rooms = Rooms(config, models, engine, index, Jobs(config))
         self.grpc: Any = None
+        self._health = CollectorRegistry()
+        self._health.register(Health(engine.recent))
         app.state.settings, app.state.rooms = config, self.rooms
         threading.Thread(target=_load, args=[models], daemon=True).start()
         threading.Thread(target=_follow, args=[os.getppid(), models], daemon=True).start()
@@ -84,6 +89,10 @@ class Server:
             from serving import grpc
 
             self.grpc = await grpc.listen(self.rooms)
+
+    def __metrics__(self, others: str) -> str:
+        """BentoML merges what processes have counted, and asks no collector: ours are added to that."""
+        return others + generate_latest(self._health).decode()
 
     async def __is_ready__(self) -> bool:
         return self.rooms.models.ready
@@ -258,7 +267,9 @@ async def add_items(c: str, request: Request, rooms: InRooms) -> wire.UpsertResp
         points = await run_in_threadpool(lambda: arrow.to_points(arrow.read_stream(body)))
     else:
         points = await _embedded(rooms, kept.info(), (await read(request, wire.AddRequest))[0])
-    return wire.UpsertResponse(collection=c, upserted=await run_in_threadpool(kept.upsert, points))
+    with tracing.span("index upsert", collection=c, points=len(points.ids)):
+        upserted = await run_in_threadpool(kept.upsert, points)
+    return wire.UpsertResponse(collection=c, upserted=upserted)
 
 
 @app.get("/collections/{c}/items", responses=openapi.ARROW)
@@ -279,7 +290,8 @@ async def search(c: str, asked: wire.SearchRequest, rooms: InRooms) -> wire.Sear
     facts = kept.info()
     near = await _near(rooms, facts, asked)
     find = partial(kept.query, near, limit=asked.limit, filter=asked.filter, exact=asked.exact)
-    hits = await run_in_threadpool(find)
+    with tracing.span("index query", collection=c, limit=asked.limit):
+        hits = await run_in_threadpool(find)
     spent = (time.perf_counter() - started) * 1000
     return wire.SearchResponse(collection=c, model=facts.model, space=facts.space, hits=hits, milliseconds=spent)
 

@@ -6,6 +6,7 @@ import torch
 
 from enfold.modalities import Arrays
 from enfold.model import unit
+from enfold.rankme import rankme
 from training.encoders import Encoder
 
 BATCH = 256
@@ -74,16 +75,6 @@ def knn_vote(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, k: i
     for column in range(k):
         np.add.at(votes, (np.arange(len(test)), train_labels[nearest[:, column]]), weights[:, column])
     return votes.argmax(1)
-
-
-def rankme(embeddings: np.ndarray) -> float:
-    """Effective rank of [N, D], from 1 to min(N, D): exp of the entropy of the singular values' shares.
-
-    Garrido et al. 2023 (RankMe), arXiv:2210.02885.
-    """
-    values = np.linalg.svd(embeddings.astype(np.float64), compute_uv=False)
-    shares = values / max(values.sum(), 1e-12) + 1e-7
-    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def feature_std(embeddings: np.ndarray) -> float:

@@ -1,7 +1,8 @@
 """How far embeddings spread, from a point to the whole sphere."""
 
+from enfold.rankme import rankme
 from training.evaluation import Subject
-from training.probes import feature_std, rankme
+from training.probes import feature_std
 
 NEEDS_LABELS = False
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from export.parity import batches
-from export.survey import effective_rank, recall_at_10
+from export.survey import recall_at_10
 
 
 def unit(x):
@@ -37,12 +37,6 @@ def test_a_lost_neighbour_costs_its_share():
     missed = np.mean(furthest[0] != furthest[1]) / 10
     assert missed > 0
     assert recall_at_10(other, exact) == pytest.approx(1 - missed)
-
-
-def test_effective_rank_counts_equal_directions():
-    assert effective_rank(np.eye(5)) == pytest.approx(5, rel=1e-6)
-    assert effective_rank(np.outer(np.arange(6.0), np.ones(4))) == pytest.approx(1, abs=1e-6)
-    assert effective_rank(np.zeros((4, 4))) == 0
 
 
 @pytest.mark.parametrize(("count", "size"), [(64, 1), (64, 7), (64, 32), (11, 32), (40, 7)])

@@ -5,8 +5,9 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from enfold.model import unit
+from enfold.rankme import rankme
 from tests.unit.training import tiny
-from training.probes import TEMPERATURE, collapsed, feature_std, features, knn_accuracy, rankme
+from training.probes import TEMPERATURE, collapsed, feature_std, features, knn_accuracy
 
 RNG = np.random.default_rng(0)
 
@@ -24,13 +25,6 @@ def test_the_vote_equals_scikit_learns():
 
 def test_few_training_items_all_vote():
     assert knn_accuracy(np.eye(3), np.arange(3), np.eye(3), np.arange(3)) == 1.0
-
-
-@pytest.mark.parametrize("rank", [1, 3, 8])
-def test_rankme_counts_equal_directions(rank: int):
-    basis, _ = np.linalg.qr(RNG.normal(size=(100, rank)))
-    turn, _ = np.linalg.qr(RNG.normal(size=(16, rank)))
-    assert rankme(basis @ turn.T) == pytest.approx(rank, rel=1e-3)
 
 
 def test_spread_is_one_on_the_sphere_and_nothing_in_a_point():
