@@ -42,9 +42,9 @@ class Health(Collector):
             known[key] = before if before and before[0] is rows[-1] else (rows[-1], figures(np.stack(rows)))
         self._known = known
         families = self.describe()
-        for key, (_, values) in known.items():
+        for labels, (_, values) in known.items():
             for family, value in zip(families, values, strict=True):
-                family.add_metric(key, value)
+                family.add_metric(labels, value)
         yield from families
 
 
