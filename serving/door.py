@@ -57,7 +57,7 @@ class Door:
     """Around everything the server answers.
 
     hot     routes that are answered here; the app answers all others
-    ours    the app whose state holds `settings` and `rooms` by the time the first request comes
+    ours    the app whose state holds `settings`, `rooms` and `drain` by the time the first request comes
     work    whether a request of this method and path waits for a model: refused at once when the queues are full
     """
 
@@ -85,7 +85,7 @@ class Door:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> None:
         started, settings = time.monotonic(), self._state.settings
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, request_id, last=self._state.drain.begun)
         try:
             self._check_key(scope["path"], headers)
             if "pickle" in headers.get("content-type", ""):
@@ -189,8 +189,9 @@ async def _while_there(app: ASGIApp, scope: Scope, receive: Receive, answer: "_A
 class _Answer:
     """Sends on, with the request's id; an error that is no problem+json yet (BentoML's own) is held back."""
 
-    def __init__(self, send: Send, request_id: str):
-        self._send, self._request_id = send, request_id
+    def __init__(self, send: Send, request_id: str, *, last: bool):
+        """last   of its connection: the server ends"""
+        self._send, self._request_id, self._last = send, request_id, last
         self.status, self.foreign, self.started = 500, False, False
         self.timeout: asyncio.Timeout | None = None  # of the request; an answer that has begun may take longer
 
@@ -198,6 +199,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self._request_id
+            if self._last:
+                headers["connection"] = "close"
             self.status = message["status"]
             self.foreign = self.status >= 400 and headers.get("content-type") != PROBLEM
         if not self.foreign:

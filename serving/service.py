@@ -38,6 +38,7 @@ from serving import oip, openai, openapi, rerank, tracing
 from serving.bodies import errors_of, read, vectors_as
 from serving.dialects import Dialects
 from serving.door import Door, guard, problem
+from serving.drain import Drain
 from serving.engine import Encoded, Engine
 from serving.health import Health
 from serving.index import Points, arrow, open_index
@@ -79,12 +80,13 @@ class Server:
         self.grpc: Any = None
         self._health = CollectorRegistry()
         self._health.register(Health(engine.recent))
-        app.state.settings, app.state.rooms = config, self.rooms
+        app.state.settings, app.state.rooms, app.state.drain = config, self.rooms, Drain()
         threading.Thread(target=_load, args=[models], daemon=True).start()
         threading.Thread(target=_follow, args=[os.getppid(), models], daemon=True).start()
 
     @bentoml.on_startup
     async def listen(self) -> None:
+        app.state.drain.arm()
         if self.rooms.settings.grpc_port is not None:
             from serving import grpc
 
@@ -95,7 +97,7 @@ class Server:
         return others + generate_latest(self._health).decode()
 
     async def __is_ready__(self) -> bool:
-        return self.rooms.models.ready
+        return self.rooms.models.ready and not app.state.drain.begun
 
     @bentoml.on_shutdown
     async def close(self) -> None:
