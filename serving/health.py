@@ -29,13 +29,15 @@ class Health(Collector):
 
     def __init__(self, recent: Callable[[], Iterable[tuple[Model, str, Rows]]]):
         self._recent = recent
-        self._known: dict[tuple[str, ...], tuple[np.ndarray, tuple[float, ...]]] = {}  # the last row, and the figures
+        self._known: dict[
+            tuple[str, str, str, str], tuple[np.ndarray, tuple[float, ...]]
+        ] = {}  # the last row, and the figures
 
     def describe(self) -> list[GaugeMetricFamily]:
         return [GaugeMetricFamily(name, text, labels=_LABELS) for name, text in _FIGURES.items()]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        known: dict[tuple[str, ...], tuple[np.ndarray, tuple[float, ...]]] = {}
+        known = {}
         for model, entry, recent in self._recent():
             key, rows = (model.bundle.ref, model.variant, model.size or "", entry), list(recent)
             before = self._known.get(key)
