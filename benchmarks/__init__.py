@@ -7,6 +7,8 @@ tables. A peer is never a requirement: it is installed into an environment of it
 """
 
 import json
+import signal
+import sys
 import time
 from importlib import import_module
 from pkgutil import iter_modules
@@ -44,6 +46,7 @@ def bench(
     started, config = time.monotonic(), settings.load()
     cache = config.home / "benchmarks"  # of environments, logs and results
     cache.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers that were started are stopped
     result = import_module(f"{__name__}.{name}").run(quick)
     found = report.record(name, result, quick, time.monotonic() - started)
     folder = report.PUBLISHED if publish else cache

@@ -94,23 +94,25 @@ def _refusal(config: Settings, bodies: Sequence[bytes], rate: float, seconds: fl
     """
     with peers.running(peers.enfold(config, "minilm", threads=1), config.home / "benchmarks") as server:
         busy, flood = load.Client(server.url, bodies), load.Client(server.url, bodies)
-
         marks: list[float] = []
 
         async def scene() -> None:
-            work = busy.closed(
-                SATURATING_SLOW, seconds=1 + 2 * seconds, pause=lambda asked: min(asked.retry_after, 0.2)
-            )
-            asking = asyncio.create_task(work)
+            asking = asyncio.create_task(busy.closed(SATURATING_SLOW, seconds=1 + 2 * seconds, pause=_soon))
             await asyncio.sleep(1)
             marks.append(server.cpu_seconds())
             await asyncio.sleep(seconds)
             marks.append(server.cpu_seconds())
-            await flood.open(rate * TIMES, seconds)
+            flooding = asyncio.create_task(flood.open(rate * TIMES, seconds))
+            await asyncio.sleep(seconds)
             marks.append(server.cpu_seconds())
-            await asking
+            await asyncio.gather(asking, flooding)
 
         load.run(scene())
     refused = sum(asked.status == REFUSED for asked in flood.asked)
     began, without, with_them = marks
     return ((with_them - without) - (without - began)) * 1000 / max(refused, 1)
+
+
+def _soon(asked: load.Asked) -> float:
+    """A pause that leaves a queue no time to run empty."""
+    return min(asked.retry_after, 0.2)

@@ -25,14 +25,16 @@ from enfold.settings import Settings
 SHAPES = ((1, 1), (8, 1), (64, 1), (4, 32))  # connections, items in a request
 LONE, PEAK = SHAPES[0], SHAPES[2]
 RUNS, SECONDS = 5, 8
-QUICK_RUNS, QUICK_SECONDS = 2, 4
+QUICK_RUNS, QUICK_SECONDS = 2, 3
+TEXTS, PHOTOGRAPHS = 512, 64
+QUICK_TEXTS, QUICK_PHOTOGRAPHS = 128, 32
 COSINE = 0.9999  # of every vector to ONNX Runtime's in this process
 
 
 def run(quick: bool) -> Result:
     config = settings.load()
-    folder, texts = items.minilm(config), items.texts(config, 512)
-    pictures, vit = items.photographs(64), items.vit(config)
+    folder, texts = items.minilm(config), items.texts(config, QUICK_TEXTS if quick else TEXTS)
+    pictures, vit = items.photographs(QUICK_PHOTOGRAPHS if quick else PHOTOGRAPHS), items.vit(config)
     chosen = {ref: enfold.open(ref, runtime=config.runtime).runtime for ref in ("minilm", vit)}
     ours = {
         ref: [peers.enfold(config, ref, runtime=name), peers.bentoml(config, ref, name)] for ref, name in chosen.items()

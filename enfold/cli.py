@@ -102,8 +102,10 @@ def _call(name: str, words: list[str]) -> Any:
         function = getattr(import_module(module), attribute)
     except ModuleNotFoundError as missing:
         room, package = module.partition(".")[0], (missing.name or "").partition(".")[0]
-        if package == room:
-            raise WrongUse(f"'enfold {name}' needs a checkout of enfold: its folder {room}/ is not installed") from None
+        if missing.name == "benchmarks":
+            raise WrongUse(
+                f"'enfold {name}' needs a checkout of enfold: its folder benchmarks/ is not installed"
+            ) from None
         raise MissingExtra(f"'{package}' is not installed: pip install 'enfold[{_EXTRAS.get(room, room)}]'") from None
     command = typer.Typer(add_completion=False, rich_markup_mode=None)
     command.command()(function)

@@ -161,7 +161,7 @@ def infinity(config: Settings, folder: Path) -> System:
     )
     words: Words = [python.with_name("infinity_emb"), "v2", "--model-id", folder, "--served-model-name", "minilm"]
     words += ["--engine", "torch", "--device", "cpu", "--dtype", "float32", "--no-bettertransformer"]
-    words += ["--batch-size", "32", "--host", "127.0.0.1", "--port"]
+    words += ["--batch-size", "32", "--log-level", "error", "--host", "127.0.0.1", "--port"]
     return System(
         "infinity",
         lambda port: [*words, str(port)],

@@ -8,10 +8,11 @@ function setup(thread)
 end
 
 function init(arguments)
-  requests, at, statuses = {}, 0, {}
+  requests, statuses = {}, {}
   for body in io.lines(arguments[1]) do
     table.insert(requests, wrk.format("POST", arguments[2], {["Content-Type"] = "application/json"}, body))
   end
+  at = #requests - 1 -- wrk takes one request before it begins, and does not send it
 end
 
 function request()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.harness import report
 from enfold.cli import COMMANDS
 from training import catalogue
 
@@ -14,6 +15,10 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 def test_the_catalogue_page_is_what_make_docs_writes():
     assert (ROOT / "docs/catalogue.md").read_text() == catalogue.page(), "run make docs"
+
+
+def test_the_tables_of_the_performance_page_are_what_make_docs_writes():
+    assert report.PAGE.read_text() == report.page(), "run make docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

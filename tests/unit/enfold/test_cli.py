@@ -8,6 +8,7 @@ from importlib import import_module
 import pytest
 
 from enfold import cli
+from enfold.errors import WrongUse
 
 
 def enfold(*words):
@@ -58,3 +59,12 @@ def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(cli.COMMANDS, "ghost", ("enfold_ghost.room:f", ""))
     with pytest.raises(Exception, match="pip install 'enfold"):
         cli._call("ghost", [])
+
+
+def test_benchmarks_are_found_from_anywhere_and_missed_in_one_sentence(monkeypatch, tmp_path):
+    words = [sys.executable, "-m", "enfold.cli", "bench", "nothing"]
+    found = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert (found.returncode, "unknown benchmark 'nothing'" in found.stderr) == (2, True)
+    monkeypatch.setitem(sys.modules, "benchmarks", None)
+    with pytest.raises(WrongUse, match="needs a checkout"):
+        cli._call("bench", [])
