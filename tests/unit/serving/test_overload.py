@@ -58,7 +58,7 @@ def test_past_the_bound_requests_are_refused_early_and_the_rest_is_answered_in_t
     found = ask(slow.url, 60)
     served, refused = ([row for row in found if row[0] == status] for status in (200, 429))
     assert len(served) + len(refused) == 60
-    assert len(served) >= 5
+    assert len(served) >= 2
     assert len(refused) >= 20
     assert all(int(after) >= 1 for _, _, after in refused)
     assert metric(slow, "enfold_shed_total") >= len(refused)
