@@ -34,6 +34,7 @@ COMMANDS = {
     "bundle rollback": ("enfold.store:rollback_bundle", "Point an alias at the version it pointed at before."),
     "bundle gc": ("enfold.store:collect_garbage", "Remove versions that nothing points at."),
     "bundle diff": ("enfold.diff:diff_bundles", "How two bundles differ, and which items moved."),
+    "bundle bento": ("serving.bento:build", "Build a Bento that serves a bundle."),
     "bundle triton": ("export.triton:write_repository", "Write a bundle as a model repository of Triton."),
     "app": ("app.commands:app", "Open the explorer."),
     "demo": ("enfold.demo:demo", "The whole chain on real pictures, and one table."),

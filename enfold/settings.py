@@ -16,6 +16,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ENFOLD_", frozen=True)
 
     home: Path = Field(default_factory=lambda: user_data_path("enfold"), description="data, runs, bundles and indexes")
+    bundles: Path = Field(default_factory=lambda given: given["home"] / "bundles", description="the store of bundles")
     url: str = Field("http://127.0.0.1:3000", description="the server that client, search and app speak to")
     host: str = Field("127.0.0.1", description="address the server binds; anything but loopback needs api_key")
     port: int = Field(3000, ge=1, le=65535)
@@ -43,10 +44,6 @@ class Settings(BaseSettings):
     @property
     def runs(self) -> Path:
         return self.home / "runs"
-
-    @property
-    def bundles(self) -> Path:
-        return self.home / "bundles"
 
     @property
     def index(self) -> Path:

@@ -44,6 +44,7 @@ def serve(
     print(f"enfold: {', '.join(bundles)} on {url} (Ctrl-C stops it)", file=sys.stderr)
     ours = {
         "ENFOLD_HOME": str(config.home.absolute()),
+        "ENFOLD_BUNDLES": str(config.bundles.absolute()),
         "ENFOLD_MODELS": ",".join(bundles),
         "ENFOLD_HOST": str(address),
         "ENFOLD_PORT": str(door),
