@@ -96,8 +96,8 @@ def _compared(
         told = {"system": name, "connections": shape and shape[0], "items a request": shape and shape[1]}
         near = closest.get((name, shape), row.get("cosine ≥"))
         rows.append({**told, **row, "of in process": row["items/s"] / alone["items/s"], "cosine ≥": near})
-        if row.get("failed") or (near or 0) < COSINE:
-            wrong.append(f"{name} at {shape}: cosine {near}, not answered {row.get('failed')}.")
+        if row["failed"] or not row["items/s"] or (near or 0) < COSINE:
+            wrong.append(f"{name} at {shape}: {row['items/s']:.1f} items/s, cosine {near}, failed {row['failed']}.")
     ratios = [
         {
             "system": server.system.name,
@@ -161,6 +161,8 @@ def _served(server: peers.Server, wire: list[dict[str, str]], connections: int, 
 
 
 def _half_load(server: peers.Server, wire: list[dict[str, str]], rate: float, seconds: float) -> Row:
+    if not rate:  # it answered nothing at its peak
+        return {"req/s": 0.0, "p50 ms": None, "p99 ms": None, "client CPU": None, "failed": {}}
     client = load.Client(server.url, server.system.bodies(wire))
     wall, cpu = load.run(client.open(rate, seconds))
     good = [asked for asked in client.asked if asked.status == 200]
@@ -171,16 +173,14 @@ def _half_load(server: peers.Server, wire: list[dict[str, str]], rate: float, se
 def _closest(
     server: peers.Server, wire: list[dict[str, str]], reference: np.ndarray, connections: int, each: int
 ) -> float | None:
-    """The lowest cosine of a served vector to the model's own, asked as in the measurement; None if not all came."""
+    """The lowest cosine of a served vector to the model's own, asked as in the measurement; None if none came."""
     client = load.Client(server.url, server.system.bodies(wire, each), keep_bodies=True)
-    load.run(client.closed(connections, requests=len(client)))
-    if any(asked.status != 200 for asked in client.asked):
-        return None
-    lowest = 1.0
-    for asked in client.asked:
+    load.run(client.closed(connections, requests=len(client), pause=lambda asked: asked.retry_after))
+    good, lowest = [asked for asked in client.asked if asked.status == 200], 1.0
+    for asked in good:
         vectors = np.array(server.system.vectors(orjson.loads(asked.body)), np.float32)
         lowest = min(lowest, float(cosine(vectors, reference[asked.index * each :][: len(vectors)]).min()))
-    return lowest
+    return lowest if good else None
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:
