@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -227,7 +228,22 @@ def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Rec
     recipe: Recipe = validated(Recipe, raw, path.name)
     recipe.modality_of()
     recipe.sides_of()
+    _check_sides(recipe, path.name)
     return recipe
+
+
+def _check_sides(recipe: Recipe, where: str) -> None:
+    """Whether every method takes the columns that the recipe names, or none where it names none. Raises WrongUse."""
+    arms = recipe.claim.arms if recipe.claim else ()
+    stages = [*recipe.stage, *(stage for arm in arms for stage in arm.stage)]
+    # Last and by name: a method imports torch, and what can be told without it is told before.
+    for slug in dict.fromkeys(stage.method for stage in stages if isinstance(stage, Pretrain)):
+        takes = import_module(f"training.methods.{slug}").METHOD.takes_sides
+        if takes and not recipe.sides:
+            raise WrongUse(f"{where}: method '{slug}' learns from columns beside the item: name them in [sides.*]")
+        if recipe.sides and not takes:
+            named = ", ".join(recipe.sides)
+            raise WrongUse(f"{where}: method '{slug}' takes no columns beside the item: leave out [sides] ({named})")
 
 
 def _spell_out(raw: dict[str, Any], where: str) -> None:

@@ -61,6 +61,7 @@ class Method(nn.Module):
 
     Config: ClassVar[type[BaseModel]]
     task_head: Head  # what answers a task, where the paper trains it
+    takes_sides: ClassVar[bool] = False  # columns beside the item, which its recipe must name then, and else may not
     fresh: ClassVar[tuple[str, ...]] = ()  # beginnings of the names of what a training that goes on starts anew
     turn: str = ""  # whose step it is, where the method has turns
 
@@ -74,10 +75,10 @@ class Method(nn.Module):
     ) -> Self:
         """The method around `encoder`, from a recipe's table. Raises WrongUse naming the key.
 
-        sides   what reads the columns beside the item, where the recipe names any; the method's last argument then
+        sides   what reads the columns beside the item: the last argument of a method that takes them
         """
         facts = validated(cls.Config, config, f"method {cls.__name__}")
-        return cls(encoder, facts, preprocess, *([sides] if sides else []))
+        return cls(encoder, facts, preprocess, *([sides or {}] if cls.takes_sides else []))
 
     def towers(self) -> dict[str, tuple[recipe.Encoder, Encoder]]:  # most methods train one encoder
         """Encoders that share the exported one's space, by the side they read, each with what it was built from."""

@@ -63,6 +63,7 @@ class SCLT2IConfig(BaseModel, frozen=True, extra="forbid"):
 class SCLT2I(Method):
     Config = SCLT2IConfig
     config: SCLT2IConfig
+    takes_sides = True
     fresh = ("generator.", "discriminator.", "average.", "judged")
     mean: Tensor
     std: Tensor
@@ -73,14 +74,14 @@ class SCLT2I(Method):
         encoder: Encoder,
         config: SCLT2IConfig,
         preprocess: views.ImagePreprocess,
-        sides: Mapping[str, Modality[Any]] | None = None,
+        sides: Mapping[str, Modality[Any]],
     ):
         super().__init__(encoder, config, preprocess)
-        captions = (sides or {}).get(config.caption)
+        captions = sides.get(config.caption)
         if not isinstance(captions, Text):
             raise WrongUse(
                 f"method 'scl_t2i' reads captions: let the recipe name a text column [sides.{config.caption}]; "
-                f"it names {', '.join(sides or {}) or 'none'}"
+                f"it names {', '.join(sides) or 'none'}"
             )
         self.captions = captions
         self.text_encoder = build(config.text_encoder.name, config.text_encoder.config, captions.input_size)

@@ -41,6 +41,7 @@ class SoFT(Method):
     config: SoFTConfig
     encoder: CausalLM
     task_head: Language
+    takes_sides = True
     fresh = ("own.",)
 
     def __init__(
@@ -48,12 +49,12 @@ class SoFT(Method):
         encoder: Encoder,
         config: SoFTConfig,
         preprocess: TextPreprocess,
-        sides: Mapping[str, Modality[Any]] | None = None,
+        sides: Mapping[str, Modality[Any]],
     ):
         super().__init__(encoder, config, preprocess)
         if not isinstance(encoder, CausalLM):
             raise WrongUse("method 'soft_sorted' tunes a stack of causal blocks: it needs encoder 'causal_lm'")
-        if not isinstance(reader := (sides or {}).get("prompt"), Text):
+        if not isinstance(reader := sides.get("prompt"), Text):
             raise WrongUse("method 'soft_sorted' reads instructions: let the recipe name a text column [sides.prompt]")
         self.exits = config.exits or encoder.exits
         if unknown := set(self.exits) - set(encoder.exits):

@@ -6,6 +6,7 @@ Our reading where the paper is silent: a third of the cubes have a labelled voxe
 """
 # B batch, K classes, L levels of the decoder, P voxels of a side
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from enfold.errors import WrongUse
-from enfold.modalities import Arrays
+from enfold.modalities import Arrays, Modality
 from enfold.modalities.volume import Volume, VolumePreprocess, Voxels, standardized
 from training.blocks.dice_ce import dice_ce
 from training.encoders import Encoder
@@ -35,12 +36,26 @@ class STUNet(Method):
     Config = STUNetConfig
     config: STUNetConfig
     task_head: UNet
+    takes_sides = True
     fresh = ("task_head.maps.",)  # other data has other classes
 
-    def __init__(self, encoder: Encoder, config: STUNetConfig, preprocess: VolumePreprocess, sides: Any = None):
+    def __init__(
+        self,
+        encoder: Encoder,
+        config: STUNetConfig,
+        preprocess: VolumePreprocess,
+        sides: Mapping[str, Modality[Any]],
+    ):
         super().__init__(encoder, config, preprocess)
         if not isinstance(encoder, STUNetEncoder):
             raise WrongUse("method 'stunet' grows its own encoder: it needs encoder 'stunet'")
+        maps = sides.get("labels")
+        if not isinstance(maps, Volume) or maps.preprocess.spacing != preprocess.spacing:
+            raise WrongUse(
+                "method 'stunet' learns the label of every voxel: let the recipe name a volume column [sides.labels] "
+                f"whose preprocess has the scans' spacing, {preprocess.spacing}"
+            )
+        self._scans, self._maps = Volume(preprocess), maps
         self.task_head = UNet(encoder, UNetConfig(labels=config.labels))
         self._read: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -64,9 +79,8 @@ class STUNet(Method):
         if item.index not in self._read:
             scan, labels = item.value, item.side("labels")
             self._check(scan, labels)
-            reader = Volume(self.preprocess)
-            numbers = reader.resampled(labels, nearest=True).astype(np.uint8)
-            self._read[item.index] = standardized(reader.resampled(scan)), numbers
+            numbers = self._maps.resampled(labels, nearest=True).astype(np.uint8)
+            self._read[item.index] = standardized(self._scans.resampled(scan)), numbers
         return self._read[item.index]
 
     def _check(self, scan: Voxels, labels: Voxels) -> None:

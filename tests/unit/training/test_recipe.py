@@ -21,6 +21,11 @@ def test_every_recipe_resolves_in_both_sizes(slug, smoke):
         ("stage.pretrain.lr=3", "Known: config, data, encoder, method, name, needs, seed, train, verb"),
         ("stage.evaluate.needs=['nothing']", "needs 'nothing'"),
         ("sides.caption={modality='text'}", "add [tokenizer] vocabulary = 4096"),
+        (
+            "sides.labels={modality='volume', preprocess={spacing=2.0, patch=8}}",
+            "'gmml' takes no columns beside the item",
+        ),
+        ("stage.pretrain.method=stunet", "'stunet' learns from columns beside the item: name them in [sides.*]"),
         ("preprocess.size=0", "'size' is 0"),
         ("seed", "write it as key=value"),
     ],

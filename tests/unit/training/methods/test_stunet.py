@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from enfold.errors import WrongUse
-from enfold.modalities.volume import VolumePreprocess, Voxels
+from enfold.modalities.volume import Volume, VolumePreprocess, Voxels
 from training.blocks.dice_ce import dice_ce, soft_dice
 from training.encoders import Encoder, build
 from training.heads import build as build_head
@@ -16,6 +16,7 @@ from training.methods.stunet import STUNet, level_weights, nearest
 from training.views import volume as views
 
 PREPROCESS = VolumePreprocess(spacing=2.0, patch=16)
+SIDES = {"labels": Volume(PREPROCESS)}
 LABELS = ("background", "one", "two")
 SIZES = {  # as the paper prints them
     "S": (1, (16, 32, 64, 128, 256, 256), 14_596_941),
@@ -31,7 +32,7 @@ def encoder(**config) -> Encoder:
 
 
 def method(**config) -> STUNet:
-    return STUNet.build(encoder(), {"labels": LABELS} | config, PREPROCESS)
+    return STUNet.build(encoder(), {"labels": LABELS} | config, PREPROCESS, SIDES)
 
 
 def scan(seed: int = 0) -> Item:
@@ -84,7 +85,7 @@ def test_the_coarsest_map_weighs_nothing_and_the_others_half_of_the_finer_one():
 
 
 def test_going_on_takes_over_everything_but_the_maps():
-    before, other = method(), STUNet.build(encoder(), {"labels": ("background", "only")}, PREPROCESS)
+    before, other = method(), STUNet.build(encoder(), {"labels": ("background", "only")}, PREPROCESS, SIDES)
     with torch.no_grad():
         for weight in before.parameters():
             weight.normal_()
@@ -154,6 +155,12 @@ def test_a_map_on_another_grid_or_with_unknown_classes_is_refused():
         method().example(Item(item.value, -1, 0), np.random.default_rng(0))
 
 
-def test_another_encoder_is_refused():
+def test_another_encoder_or_maps_at_another_spacing_are_refused():
+    vit = build("vit", {"patch": 4, "dim": 16, "depth": 1, "heads": 2}, 16)
     with pytest.raises(WrongUse, match="it needs encoder 'stunet'"):
-        STUNet.build(build("vit", {"patch": 4, "dim": 16, "depth": 1, "heads": 2}, 16), {"labels": LABELS}, PREPROCESS)
+        STUNet.build(vit, {"labels": LABELS}, PREPROCESS, SIDES)
+    coarse = {"labels": Volume(PREPROCESS.model_copy(update={"spacing": 4.0}))}
+    with pytest.raises(
+        WrongUse, match=r"a volume column \[sides.labels\] whose preprocess has the scans' spacing, 2.0"
+    ):
+        STUNet.build(encoder(), {"labels": LABELS}, PREPROCESS, coarse)
