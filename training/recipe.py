@@ -215,11 +215,8 @@ def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Rec
         raise WrongUse(f"{path} is not TOML: {error}") from None
     _spell_out(raw, path.name)
     small = raw.pop("smoke", {})
-    for key, value in (small if smoke else {}).items():
-        _set(raw, key, value, path.name)
-        for arm in raw.get("claim", {}).get("arms", []):
-            if key.startswith("stage.") and key.split(".")[1] in [row["name"] for row in arm["stage"]]:
-                _set(arm, key, value, path.name)
+    if smoke:
+        _shrink(raw, small, path.name)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -265,6 +262,16 @@ def _spell_out(raw: dict[str, Any], where: str) -> None:
         for key, value in (shared | arm.pop("set", {})).items():
             if key.split(".")[0] in names:
                 _set(arm, f"stage.{key}", value, where)
+
+
+def _shrink(raw: dict[str, Any], small: dict[str, Any], where: str) -> None:
+    """Set smoke sizes; those of a stage wherever one of its name stands, in the recipe or in an arm."""
+    for key, value in small.items():
+        kind, *rest = key.split(".")
+        pages = [raw, *raw.get("claim", {}).get("arms", [])] if kind == "stage" else [raw]
+        holding = [page for page in pages if rest and rest[0] in [row.get("name") for row in page.get("stage", [])]]
+        for page in holding or [raw]:
+            _set(page, key, value, where)
 
 
 def digest(*facts: Any) -> str:

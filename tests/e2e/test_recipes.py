@@ -1,4 +1,4 @@
-"""Every recipe through the whole chain at its smoke size, on its real data, to bundles that embed and answer."""
+"""Every recipe at its smoke size on its real data: to bundles that embed and answer, and through its claim."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import enfold
 from enfold import settings
 from tests import servers
-from training import recipe
+from training import catalogue, recipe
 from training.data.sources import open_dataset
 
 
@@ -58,3 +58,29 @@ def test_a_recipe_ends_in_bundles_that_embed_and_answer(
         if len(entries) > 1:
             assert len({one.space for one in entries.values()}) == 1
             assert model.embed(texts, "text").vectors.shape == (3, model.facts(entry).dimensions)
+
+
+def claiming() -> list[str]:
+    return [slug for slug in recipe.names() if recipe.load(slug).claim is not None]
+
+
+@pytest.mark.parametrize("slug", claiming())
+def test_a_claim_runs_every_arm_judges_every_check_and_publishes_nothing(slug: str, fetched: Path) -> None:
+    published = {file: file.read_bytes() for file in catalogue.RESULTS.iterdir()}
+    done = servers.enfold("reproduce", slug, "--smoke", "--json", home=fetched)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {file: file.read_bytes() for file in catalogue.RESULTS.iterdir()} == published
+    found, claim = json.loads(done.stdout), recipe.load(slug).claim
+    assert claim is not None
+    assert len(found["seeds"]) == 2
+    ran = {name: [int(seed) for seed in arm["seeds"]] for name, arm in found["arms"].items()}
+    assert ran == {arm.name: list(arm.seeds or found["seeds"]) for arm in claim.arms}
+    assert [(check["arm"], check["baseline"]) for check in found["checks"]] == [
+        (check.arm, check.baseline) for check in claim.check
+    ]
+    for check in found["checks"]:
+        low, high = check["interval"]
+        assert low <= check["value"] <= high
+        words = {"reported"} if check["threshold"] is None else {"holds", "fails", "undecided"}
+        assert check["verdict"] in words
+    assert found["verdict"] in {"holds", "fails", "undecided"}

@@ -57,3 +57,13 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path):
     (tmp_path / "mine.toml").write_text("slug = ")
     with pytest.raises(WrongUse, match="not TOML"):
         recipe.load(str(tmp_path / "mine.toml"))
+
+
+def test_a_smoke_size_reaches_a_stage_wherever_it_stands():
+    """In the recipe, in arms that change it, and where it is the claim's alone."""
+    small = recipe.load("simclrv2", smoke=True)
+    tunings = [stage for arm in small.claim.arms for stage in arm.stage if stage.name == "tune"]
+    assert {stage.train["steps"] for stage in tunings} == {4}
+    assert {stage.train["lr"] for stage in tunings} == {1e-3, 3e-3}
+    own = [stage for arm in recipe.load("gmml", smoke=True).claim.arms for stage in arm.stage if stage.name == "tune"]
+    assert {stage.train["steps"] for stage in own} == {4}
