@@ -47,9 +47,11 @@ def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
     for side, (facts, tower) in method.towers().items():
         where, size = folder / TOWERS / side, run.sides[side].input_size
         save_encoder(tower, where, name=facts.name, config=facts.config, size=size)
-    if (head := getattr(method, "task_head", None)) is not None:
-        save_head(folder, head)
-    return figures
+    if (head := getattr(method, "task_head", None)) is None:
+        return figures
+    calibration = method.eval().calibrated(Items(run, run.data(stage).split("val")))
+    save_head(folder, head, spec=calibration)
+    return figures | calibration
 
 
 def select(stage: Select, run: Run) -> dict[str, Any]:

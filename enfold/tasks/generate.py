@@ -29,6 +29,7 @@ class GenerateSpec(Spec):
     context: int = Field(ge=2)  # tokens of prompt and answer together
     end: str = "<eos>"
     prompt: str = "{}"
+    confidence: float = Field(0.9, gt=0, le=1)  # at which `auto` lets a shallower size write, unless a request says
 
 
 class GenerateOptions(BaseModel, extra="forbid"):
@@ -38,7 +39,9 @@ class GenerateOptions(BaseModel, extra="forbid"):
     seed: int = Field(0, ge=0)
     stop: list[str] = Field([], max_length=8, description="texts before which the answer ends")
     depth: Literal["size", "auto", "speculative"] = Field("size", description="which of a bundle's sizes write")
-    confidence: float = Field(0.9, gt=0, le=1, description="auto: the probability at which a shallower size may write")
+    confidence: float | None = Field(
+        None, gt=0, le=1, description="auto: the probability at which a shallower size may write; else the bundle's own"
+    )
     budget_ms: float | None = Field(None, gt=0, description="milliseconds after which no further token is begun")
 
 
@@ -174,6 +177,7 @@ class Writer:
     ):
         """sizes   shallowest first"""
         self._ids, self._options, self._sizes = list(prompt), options, sizes
+        self._confidence = task.spec.confidence if options.confidence is None else options.confidence
         self._readers = {size: task.reader(graphs, size) for size in sizes}
         self._rng = np.random.default_rng(options.seed)
         self.proposed = self.accepted = 0
@@ -192,7 +196,7 @@ class Writer:
         """
         for size in self._sizes:
             logits = self._readers[size].read(self._ids)[-1]
-            if size == self._sizes[-1] or softmax(logits).max() >= self._options.confidence:
+            if size == self._sizes[-1] or softmax(logits).max() >= self._confidence:
                 break
         return self._drawn(logits), size
 

@@ -51,6 +51,8 @@ def test_a_recipe_ends_in_bundles_that_embed_and_answer(
             assert model.embed(items, entry).vectors.shape == (3, model.facts(entry).dimensions)
             assert model.check() > 0.99999
         assert model.bundle.manifest.lineage.method == next(s.method for s in facts.stage if s.verb == "pretrain")
+        if "generate" in model.bundle.manifest.tasks:
+            assert model.bundle.manifest.tasks["generate"]["confidence"] == story["tune"]["confidence"]
         texts, entries = ["a red heart", "a cat", "smiling"], model.bundle.manifest.entries
         for task in model.bundle.manifest.tasks:
             asked = ("text", texts) if task in ("generate", "paint") else (entry, items)

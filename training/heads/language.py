@@ -13,6 +13,8 @@ from training.encoders import Encoder
 from training.encoders.causal_lm import CausalLM
 from training.heads import GraphModule, Head
 
+MOST_LOST = 0.01  # of the deepest size's perplexity, when shallower ones may write what they are sure of
+
 
 class LanguageConfig(BaseModel, frozen=True, extra="forbid"):
     context: int = Field(ge=2)  # tokens of prompt and answer together
@@ -53,6 +55,19 @@ class _Step(nn.Module):
 
     def forward(self, input_ids: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
         return self.encoder.step(input_ids, cache)
+
+
+def least_confidence(sure: np.ndarray, losses: np.ndarray) -> float:
+    """The least probability, in hundredths, at which shallower sizes may write and perplexity grows by at most 1 %.
+
+    sure    [E, N]  of N tokens, the probability of the one that each exit would write, shallowest first
+    losses  [E, N]  cross-entropy of the true token
+    """
+    for confidence in np.arange(1, 100) / 100:
+        first = np.argmax(np.vstack([sure[:-1] >= confidence, np.ones_like(sure[-1], bool)]), 0)  # [N]
+        if losses[first, np.arange(len(first))].mean() <= losses[-1].mean() + np.log(1 + MOST_LOST):
+            return float(confidence)
+    return 1.0
 
 
 HEAD = Language

@@ -100,6 +100,10 @@ class Method(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Losses of a batch; what mixes items happens here, and chance comes from torch, seeded by the loop."""
 
+    def calibrated(self, held_out: Sequence[Item]) -> dict[str, float]:  # most heads have nothing left to choose
+        """What the task must know beyond its head's own spec, chosen on items that were not trained on."""
+        return {}
+
     def turns(self) -> tuple[Turn, ...]:  # most methods have one loss and one optimiser for all their weights
         """Whose steps a training goes round; none where every step is everybody's."""
         return ()

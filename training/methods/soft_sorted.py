@@ -7,7 +7,7 @@ is plain language modelling or plain fine-tuning: what it starts from, and its b
 """
 # B batch, T tokens, D features, V vocabulary
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,17 +15,19 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import default_collate
 
 from enfold.errors import WrongUse
 from enfold.modalities import Arrays, Modality
 from enfold.modalities.text import Text, TextPreprocess
 from training.encoders import Encoder
 from training.encoders.causal_lm import CausalLM
-from training.heads.language import Language, LanguageConfig
+from training.heads.language import Language, LanguageConfig, least_confidence
 from training.methods import Batch, Item, Losses, Method
 from training.tokenizer import END
 
 _IGNORED = -100  # a target that takes no loss
+_HELD_OUT, _BATCH = 500, 50  # items by which confidence is calibrated
 _CHARACTERS = 8  # of a token, at most in the mean: a piece of so many fills a window
 
 
@@ -89,6 +91,22 @@ class SoFT(Method):
         head = self.own[str(exit)] if self.config.own_heads else self.encoder.logits
         logits: Tensor = head(features[f"exit{exit}"])
         return logits
+
+    @torch.inference_mode()
+    def calibrated(self, held_out: Sequence[Item]) -> dict[str, float]:
+        """How sure a shallower exit must be of a token to write it, on items that were not trained on."""
+        exits, count = self.encoder.exits, min(_HELD_OUT, len(held_out))
+        if len(exits) == 1 or not count:
+            return {}
+        made = [self.example(held_out[i], np.random.default_rng(i)) for i in range(count)]
+        sure, losses = [], []
+        for at in range(0, count, _BATCH):
+            batch = default_collate(made[at : at + _BATCH])
+            features, real = self.encoder(batch).features, batch["targets"] >= 0
+            chances = [self.encoder.logits(features[f"exit{n}"][real]).log_softmax(1) for n in exits]
+            sure.append(torch.stack([one.max(1).values.exp() for one in chances]))
+            losses.append(torch.stack([F.nll_loss(one, batch["targets"][real], reduction="none") for one in chances]))
+        return {"confidence": least_confidence(torch.cat(sure, 1).numpy(), torch.cat(losses, 1).numpy())}
 
     def sequence(self, prompt: str, answer: str) -> Arrays:
         """An instruction with its answer, of which alone is learnt."""

@@ -98,6 +98,13 @@ def test_auto_lets_the_shallowest_that_is_sure_write_and_deeper_ones_catch_up(ta
     assert [(ids, before) for graph, ids, before in graphs.calls if graph == "step.4"] == [([1, 4, 5, 6], 0)]
 
 
+def test_the_bundles_own_confidence_holds_unless_the_request_names_one(task):
+    bold = Generate(task.spec.model_copy(update={"confidence": 0.05}), task.folder, "4")
+    asked_for = {"max_tokens": 4, "depth": "auto"}
+    assert answer(bold, "b", **asked_for).sizes == ["2", "2", "2", "2"]
+    assert answer(bold, "b", confidence=0.9, **asked_for).sizes == answer(task, "b", **asked_for).sizes
+
+
 def test_chance_follows_the_seed(task):
     options = {"temperature": 5.0, "max_tokens": 8}
     assert answer(task, "a", seed=1, **options).text == answer(task, "a", seed=1, **options).text

@@ -15,6 +15,7 @@ from training import tokenizer
 from training.encoders import build
 from training.encoders.causal_lm import CausalLM
 from training.heads import run_by
+from training.heads.language import least_confidence
 from training.methods import Item
 from training.methods.soft_sorted import SoFT
 
@@ -174,6 +175,29 @@ def test_speculative_greedy_output_equals_the_whole_models_token_by_token(folder
     )
     assert (plain.text, plain.tokens) == (drafted.text, drafted.tokens)
     assert drafted.proposed > 0
+
+
+def test_confidence_is_the_least_that_costs_at_most_a_hundredth_of_perplexity():
+    sure = np.array([[0.805, 0.505, 0.305], [0.9, 0.9, 0.9]])
+    for lost, wanted in ((0.0, 0.01), (0.02, 0.01), (0.04, 0.31)):  # by the third token; ln 1.01 of three are 0.0298
+        assert least_confidence(sure, np.array([[1.0, 1.0, 1.0 + lost], [1.0, 1.0, 1.0]])) == wanted
+    assert least_confidence(sure, np.array([[2.0, 2.0, 2.0], [1.0, 1.0, 1.0]])) == 0.81
+
+
+def test_a_shallow_exit_must_be_the_surer_the_worse_it_is(folder):
+    items = [Item(text, -1, i, {"prompt": "say:"}) for i, text in enumerate(TEXTS)]
+    alike, apart = method(folder), method(folder)
+    with torch.no_grad():
+        for weight in alike.encoder.net[2:].parameters():
+            weight.zero_()  # what is after the second block adds nothing
+    optimizer = torch.optim.AdamW(apart.parameters(), 0.01)
+    for _ in range(60):  # the whole depth alone learns
+        optimizer.zero_grad()
+        apart(batch(apart))["exit4"].backward()
+        optimizer.step()
+    assert alike.calibrated(items) == {"confidence": 0.01}
+    assert apart.calibrated(items)["confidence"] > 0.3
+    assert method(folder, ENCODER | {"exits": ()}).calibrated(items) == {}
 
 
 def test_what_it_cannot_train_is_refused(folder):
