@@ -28,11 +28,11 @@ def image_bundle(store: Path, name: str = "tiny", *, seed: int = 0) -> Bundle:
     nodes = [pool, helper.make_node("Flatten", ["pooled"], ["flat"])]
     nodes.append(helper.make_node("MatMul", ["flat", "weight"], ["out_embedding"]))
     graphs = {
-        "encode_image": _graph(nodes, {"image": (TensorProto.FLOAT, ["B", 3, 16, 16])}, _DIM, {"weight": weight}),
+        "encode_image": _graph(nodes, {"image": (TensorProto.FLOAT, ["B", 3, 16, 16])}, (_DIM,), {"weight": weight}),
         "head_classify": _graph(
             [helper.make_node("MatMul", ["embedding", "head"], ["out_classify"])],
             {"embedding": (TensorProto.FLOAT, ["B", _DIM])},
-            3,
+            (3,),
             {"head": head},
         ),
     }
@@ -64,7 +64,7 @@ def text_bundle(
     ]
     ids = {name: (TensorProto.INT64, ["B", "T"]) for name in ("input_ids", "attention_mask")}
     constants = {"table": table, "last": np.array([2]), "one": np.array([1])}
-    graphs = {"encode_text": _graph(nodes, ids, _DIM, constants)}
+    graphs = {"encode_text": _graph(nodes, ids, (_DIM,), constants)}
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A:0 $B:1")
@@ -95,7 +95,9 @@ def ranking_bundle(store: Path, name: str = "ranks", *, by: str = "cosine") -> B
     inputs = {name: (TensorProto.INT64, ["B", "T"]) for name in ("input_ids", "attention_mask", "token_type_ids")}
     constants = {"each": np.eye(len(WORDS)), "last": np.array([2]), "one": np.array([1])}
     spec = {"by": by, "graph": "complete_rank", "max_tokens": 16}
-    return text_bundle(store, name, tasks={"rank": spec}, others={"complete_rank": _graph(nodes, inputs, 1, constants)})
+    return text_bundle(
+        store, name, tasks={"rank": spec}, others={"complete_rank": _graph(nodes, inputs, (1,), constants)}
+    )
 
 
 def slow_bundle(store: Path, name: str = "slow", *, multiplications: int = 60) -> Bundle:
@@ -117,7 +119,7 @@ def slow_bundle(store: Path, name: str = "slow", *, multiplications: int = 60) -
     table = rng.normal(size=(len(WORDS), _DIM))
     constants = {"table": table, "turn": turn, "last": np.array([1]), "zero": np.array([0.0])}
     ids = {name: (TensorProto.INT64, ["B", "T"]) for name in ("input_ids", "attention_mask")}
-    graph = _graph(nodes, ids, _DIM, constants)
+    graph = _graph(nodes, ids, (_DIM,), constants)
     tokenizer = (text_bundle(store, f"{name}-words").path / "resources/tokenizer.json").read_text()
     preprocess = {"tokenizer": "resources/tokenizer.json", "max_tokens": 8, "overlap_tokens": 2}
     golden = {"input_ids": np.array([[2, 6], [3, 7]]), "attention_mask": np.ones((2, 2), np.int64)}
@@ -125,14 +127,35 @@ def slow_bundle(store: Path, name: str = "slow", *, multiplications: int = 60) -
     return _write(store, name, entry, {"encode_text": graph}, golden, {}, {"resources/tokenizer.json": tokenizer})
 
 
-def speaker_bundle(store: Path, name: str = "speaker") -> Bundle:
+def volume_bundle(store: Path, name: str = "scans") -> Bundle:
+    """16 voxels a side -> their mean -> 8 features; task `segment` tells what is above and below it by a half."""
+    weight, node = np.ones((1, _DIM)), helper.make_node
+    side, cube = 16, {"volume": (TensorProto.FLOAT, ["B", 1, 16, 16, 16])}
+    mean = [node("GlobalAveragePool", ["volume"], ["mean"]), node("Flatten", ["mean"], ["flat"])]
+    classes = {"slope": np.array([0.0, 1.0, -1.0]).reshape(3, 1, 1, 1, 1), "offset": np.array([0.5, 0.0, 0.0])}
+    graphs = {
+        "encode_volume": _graph(
+            [*mean, node("MatMul", ["flat", "weight"], ["out_embedding"])], cube, (_DIM,), {"weight": weight}
+        ),
+        "complete_segment": _graph(
+            [node("Conv", ["volume", "slope", "offset"], ["out_segment"])], cube, (3, side, side, side), classes
+        ),
+    }
+    preprocess = get("volume").Preprocess(spacing=2.0, patch=side)
+    modality, rng = get("volume")(preprocess), np.random.default_rng(0)
+    golden = modality.collate([modality.prepare(modality.read(rng.normal(size=(40, 40, 40))))[0] for _ in range(4)])
+    entry = _entry("volume", preprocess.model_dump(mode="json"), {"weight": weight})
+    tasks = {"segment": {"labels": ("background", "bright", "dark"), "graph": "complete_segment"}}
+    return _write(store, name, entry, graphs, golden, tasks)
+
+
+def speaker_bundle(store: Path, name: str = "speaker", *, sizes: tuple[str, str] = ("small", "large")) -> Bundle:
     """Writes WORDS one after the other, over and over; size `small` says dog where `large` says sat."""
     node, bundle = helper.make_node, text_bundle(store, f"{name}-text")
-    sizes = ("small", "large")
     graphs, records = {}, {}
     for size in sizes:
         follows = np.eye(len(WORDS))[np.roll(np.arange(len(WORDS)), -1)] * 9.0
-        if size == "small":
+        if size == sizes[0]:
             follows[WORDS.index("cat")] = np.eye(len(WORDS))[WORDS.index("sat")] * 9.0
         nodes = [
             node("Gather", ["follows", "input_ids"], ["out_logits"]),
@@ -179,7 +202,7 @@ def speaker_bundle(store: Path, name: str = "speaker") -> Bundle:
                 "version": 1,
                 "sizes": sizes,
                 "graphs": {**facts.graphs, **records},
-                "entries": {"text": entry.model_copy(update={"space": entry.space + "large", "sizes": spaces})},
+                "entries": {"text": entry.model_copy(update={"space": entry.space + sizes[-1], "sizes": spaces})},
                 "tasks": {"generate": spec | {"caches": dict.fromkeys(sizes, (1, 1, 1, 0, 1))}},
             }
         )
@@ -201,13 +224,16 @@ def _entry(modality: str, preprocess: dict[str, Any], weights: dict[str, np.ndar
     )
 
 
-def _graph(nodes: list[Any], inputs: dict[str, Any], width: int, constants: dict[str, np.ndarray]) -> onnx.ModelProto:
+def _graph(
+    nodes: list[Any], inputs: dict[str, Any], shape: tuple[int, ...], constants: dict[str, np.ndarray]
+) -> onnx.ModelProto:
+    """shape   of what comes out, of one item"""
     floats = {key: value.astype(np.float32) if value.dtype == np.float64 else value for key, value in constants.items()}
     graph = helper.make_graph(
         nodes,
         "graph",
         [helper.make_tensor_value_info(name, *facts) for name, facts in inputs.items()],
-        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, ["B", width])],
+        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, ["B", *shape])],
         [numpy_helper.from_array(value, key) for key, value in floats.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

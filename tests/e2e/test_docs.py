@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -176,3 +177,31 @@ def test_use_other_clients(reader: Reader):
     np.testing.assert_allclose(oip["outputs"][0]["data"], openai["data"][0]["embedding"], atol=1e-6)
     printed = [reader.runs(script).strip() for script in blocks(page, "python")]
     assert printed == ["minilm@1 8", "8", "8", "(2, 8)", "(2, 8)"]
+
+
+def test_segment_and_generate(reader: Reader):
+    page, home = "docs/how_to/segment_and_generate.md", reader.folder / "home/bundles"
+    bundles.volume_bundle(home, "brain")
+    bundles.speaker_bundle(home, "define", sizes=("2", "4"))
+    scan = np.random.default_rng(0).normal(size=(20, 24, 18)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(scan, np.diag([3.0, 2.0, 2.0, 1.0])), reader.folder / "scan.nii.gz")
+    serve, segment, generate = commands(page)
+    reader.types(serve)
+    reader.types(segment)
+    [told] = json.loads((reader.folder / "answer.json").read_bytes())["answers"]
+    script, streaming = blocks(page, "python")
+    printed = reader.runs(script)
+    assert [f"{amount['millilitres']:8.1f} ml of {amount['label']}" in printed for amount in told["amounts"]] == [
+        True
+    ] * 2
+    labels = nibabel.load(reader.folder / "labels.nii.gz")
+    assert labels.shape == scan.shape
+    np.testing.assert_array_equal(labels.affine, np.diag([3.0, 2.0, 2.0, 1.0]))
+    events = [line for line in reader.types(generate).splitlines() if line.startswith("data: ")]
+    *pieces, last = (json.loads(event.removeprefix("data: ")) for event in events)
+    [whole] = last["answers"]
+    assert set(whole["sizes"]) == {"4"}
+    assert "".join(piece["text"] for piece in pieces) == whole["text"]
+    *lines, sizes = reader.runs(streaming).splitlines()
+    assert lines == [*(piece["text"] for piece in pieces), whole["text"]]
+    assert "2" in sizes
