@@ -46,12 +46,18 @@ def image_bundle(store: Path, name: str = "tiny", *, seed: int = 0) -> Bundle:
 
 
 def text_bundle(
-    store: Path, name: str = "words", *, seed: int = 0, tasks: Any = None, others: dict[str, Any] | None = None
+    store: Path,
+    name: str = "words",
+    *,
+    seed: int = 0,
+    width: int = _DIM,
+    tasks: Any = None,
+    others: dict[str, Any] | None = None,
 ) -> Bundle:
-    """Words -> a mean of word vectors, padding left out -> 8 features; with `others`, graphs of the tasks."""
+    """Words -> a mean of word vectors, padding left out -> `width` features; with `others`, graphs of the tasks."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    table = np.random.default_rng(seed).normal(size=(len(WORDS), _DIM))
+    table = np.random.default_rng(seed).normal(size=(len(WORDS), width))
     node = helper.make_node
     nodes = [
         node("Gather", ["table", "input_ids"], ["tokens"]),
@@ -64,13 +70,13 @@ def text_bundle(
     ]
     ids = {name: (TensorProto.INT64, ["B", "T"]) for name in ("input_ids", "attention_mask")}
     constants = {"table": table, "last": np.array([2]), "one": np.array([1])}
-    graphs = {"encode_text": _graph(nodes, ids, (_DIM,), constants)}
+    graphs = {"encode_text": _graph(nodes, ids, (width,), constants)}
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A:0 $B:1")
     preprocess = {"tokenizer": "resources/tokenizer.json", "max_tokens": 8, "overlap_tokens": 2}
     golden = {"input_ids": np.array([[2, 6], [3, 7]]), "attention_mask": np.ones((2, 2), np.int64)}
-    entry = _entry("text", preprocess, {"table": table})
+    entry = _entry("text", preprocess, {"table": table}, width)
     resources = {"resources/tokenizer.json": tokenizer.to_str()}
     return _write(store, name, entry, graphs | (others or {}), golden, tasks or {}, resources)
 
@@ -211,13 +217,13 @@ def speaker_bundle(store: Path, name: str = "speaker", *, sizes: tuple[str, str]
     return open_bundle(store / name / "1")
 
 
-def _entry(modality: str, preprocess: dict[str, Any], weights: dict[str, np.ndarray]) -> Entry:
-    space = space_id(weights, preprocess=preprocess, pooling="mean", normalize=True, dimensions=_DIM)
+def _entry(modality: str, preprocess: dict[str, Any], weights: dict[str, np.ndarray], dimensions: int = _DIM) -> Entry:
+    space = space_id(weights, preprocess=preprocess, pooling="mean", normalize=True, dimensions=dimensions)
     return Entry(
         modality=modality,
         graph=f"encode_{modality}",
         space=space,
-        dimensions=_DIM,
+        dimensions=dimensions,
         pooling="mean",
         normalize=True,
         preprocess=preprocess,

@@ -3,23 +3,18 @@
 import base64
 import io
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer
 
 from enfold import store
-from enfold.bundle import Entry, Graph, Lineage, Manifest, new_bundle, seal
-from enfold.runtime import load
 from enfold.settings import Settings
-from enfold.space import space_id
 from export.commands import import_model
+from tests import bundles
 from training.data.fetch import fetch
 from training.data.sources import open_dataset
 
@@ -38,7 +33,6 @@ _PHOTOGRAPHS = (
     "rocket.jpg",
 )
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
-_WORDS = "[UNK] the a of and to in is that it was for on as with he be by at his"
 
 
 def minilm(config: Settings) -> Path:
@@ -148,70 +142,9 @@ def vit(config: Settings) -> str:
 def dummy(config: Settings) -> str:
     """A bundle whose encoder does nothing worth mentioning: a mean of word vectors, 384 numbers."""
     name = "dummy"
-    if store.versions(config.bundles, name):
-        return name
-    words = _WORDS.split()
-    vectors = np.random.default_rng(0).normal(size=(len(words), DUMMY_DIMENSIONS)).astype(np.float32)
-    tokenizer = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    preprocess = {"tokenizer": "resources/tokenizer.json", "max_tokens": 16, "overlap_tokens": 4}
-    facts: dict[str, Any] = {
-        "preprocess": preprocess,
-        "pooling": "mean",
-        "normalize": True,
-        "dimensions": DUMMY_DIMENSIONS,
-    }
-    inputs = {"input_ids": np.array([[1, 2]]), "attention_mask": np.ones((1, 2), np.int64)}
-    with new_bundle(config.bundles, name) as draft:
-        (draft / "graphs").mkdir()
-        (draft / "resources").mkdir()
-        onnx.save(_mean_of(vectors), draft / "graphs/encode_text.onnx")
-        tokenizer.save(str(draft / "resources/tokenizer.json"))
-        golden = load("onnxruntime", draft / "graphs/encode_text.onnx", threads=1).run(inputs)["out_embedding"]
-        named: dict[str, Any] = {f"text/in/{key}": value for key, value in inputs.items()}
-        named["text/fp32/out_embedding"] = golden
-        np.savez(draft / "golden.npz", **named)
-        graph = Graph(
-            role="encode",
-            files={"fp32": "graphs/encode_text.onnx"},
-            inputs=tuple(inputs),
-            outputs=("out_embedding",),
-        )
-        entry = Entry(modality="text", graph="encode_text", space=space_id({"vectors": vectors}, **facts), **facts)
-        manifest = Manifest(
-            name=name,
-            version=1,
-            created=datetime.now(UTC),
-            entries={"text": entry},
-            graphs={"encode_text": graph},
-            licence="Apache-2.0",
-            lineage=Lineage(source="made by a benchmark"),
-        )
-        seal(draft, manifest)
+    if not store.versions(config.bundles, name):
+        bundles.text_bundle(config.bundles, name, width=DUMMY_DIMENSIONS)
     return name
-
-
-def _mean_of(vectors: np.ndarray) -> onnx.ModelProto:
-    node = helper.make_node
-    nodes = [
-        node("Gather", ["vectors", "input_ids"], ["tokens"]),
-        node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
-        node("Unsqueeze", ["mask", "last"], ["wide"]),
-        node("Mul", ["tokens", "wide"], ["real"]),
-        node("ReduceSum", ["real", "one"], ["total"], keepdims=0),
-        node("ReduceSum", ["mask", "one"], ["count"], keepdims=1),
-        node("Div", ["total", "count"], ["out_embedding"]),
-    ]
-    constants = {"vectors": vectors, "last": np.array([2]), "one": np.array([1])}
-    typed = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "dummy",
-        [typed(name, TensorProto.INT64, ["B", "T"]) for name in ("input_ids", "attention_mask")],
-        [typed("out_embedding", TensorProto.FLOAT, ["B", DUMMY_DIMENSIONS])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
 def wire(items: Sequence[str | bytes]) -> list[dict[str, str]]:
