@@ -14,13 +14,15 @@ import threading
 import time
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from enfold.errors import Busy
 from enfold.modalities import Arrays, Sample
@@ -28,6 +30,7 @@ from enfold.model import Model
 from serving import tracing
 from serving.call import CALL, Call
 from serving.health import ROWS, Rows
+from serving.metrics import child
 
 T = TypeVar("T")
 
@@ -36,7 +39,6 @@ BATCH_SECONDS = 0.25  # that a batch of several may take
 MOST_PADDING = 1.5  # padded / real cost of a batch
 _MEMORY = 0.95  # of the measured pace: how much of it remains after each batch
 
-QUEUE = Gauge("enfold_queue_work_seconds", "Work let in and not yet answered, at the measured pace", ["model"])
 WAIT = Histogram("enfold_queue_seconds", "From prepared to the start of its batch", ["model"])
 ENCODE = Histogram("enfold_encode_seconds", "One batch through the encoder", ["model"])
 FILL = Histogram("enfold_batch_items", "Items of a batch", ["model"], buckets=(1, 2, 4, 8, 16, 32))
@@ -105,10 +107,45 @@ class _Pace:
 
 
 @dataclass(slots=True)
+class _Held:
+    """What one caller has under way."""
+
+    seconds: float = 0.0
+    requests: int = 0
+
+
 class Ticket:
     """A request that was let in: the seconds of work it is counted with, corrected when its true cost is known."""
 
-    seconds: float
+    def __init__(self, held: _Held):
+        self._held, self._seconds = held, 0.0
+
+    def count(self, seconds: float) -> None:
+        self._held.seconds += seconds - self._seconds
+        self._seconds = seconds
+
+
+class Backlog(Collector):
+    """How much waits, looked up when /metrics is read and not counted with every request.
+
+    batchers   those in use
+    """
+
+    def __init__(self, batchers: "Callable[[], Iterable[Batcher]]"):
+        self._batchers = batchers
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        text = "Work let in and not yet answered, at the measured pace"
+        return [GaugeMetricFamily("enfold_queue_work_seconds", text, labels=["model"])]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        [family] = self.describe()
+        work: dict[str, float] = defaultdict(float)  # variants and sizes of a model have a queue each
+        for batcher in self._batchers():
+            work[batcher.name] += batcher.backlog
+        for name, seconds in work.items():
+            family.add_metric([name], seconds)
+        yield family
 
 
 class Batcher:
@@ -116,9 +153,9 @@ class Batcher:
 
     def __init__(self, model: Model, patience_seconds: float):
         """patience_seconds   how much work may wait"""
-        self.model, self._patience, self._name = model, patience_seconds, model.bundle.ref
+        self.model, self._patience, self.name = model, patience_seconds, model.bundle.ref
         self._paces: dict[str, _Pace] = defaultdict(_Pace)
-        self._tickets: dict[str, list[Ticket]] = defaultdict(list)  # by caller
+        self._held: dict[str, _Held] = {}  # by caller
         self._changed = threading.Condition()
         self._lanes: dict[str, deque[_Piece]] = {}  # by caller, in the order they came
         self._used: dict[str, float] = {}  # seconds that each waiting caller has had
@@ -133,7 +170,7 @@ class Batcher:
     @property
     def backlog(self) -> float:
         """Seconds of work let in and not yet answered."""
-        return sum(ticket.seconds for tickets in self._tickets.values() for ticket in tickets)
+        return sum(held.seconds for held in list(self._held.values()))
 
     def check(self, call: Call) -> None:
         """Raises Busy if a request that comes now must be refused; the same for one item and for many.
@@ -141,33 +178,37 @@ class Batcher:
         Past the bound a caller who holds less than an even share of it is still let in, as long as it is one other
         caller's work that fills the queue.
         """
-        held = {caller: sum(ticket.seconds for ticket in tickets) for caller, tickets in self._tickets.items()}
-        backlog, own = sum(held.values()), held.get(call.caller, 0.0)
-        share = self._patience / len(held | {call.caller: own})
-        full = backlog > self._patience and (own >= share or backlog - max(held.values()) > self._patience)
+        backlog = self.backlog
+        full = backlog > self._patience and not self._spared(call.caller, backlog)
         if not full and backlog <= max(call.seconds_left, 0.0):  # one that is over already ends by itself
             return
-        SHED.labels(self._name).inc()
+        child(SHED, self.name).inc()
         why = "too much is waiting" if full else "its answer would come after the caller's deadline"
-        busy = Busy(f"{why}: {backlog:.1f} s of work for {self._name} is under way, ask again later")
+        busy = Busy(f"{why}: {backlog:.1f} s of work for {self.name} is under way, ask again later")
         busy.retry_after_seconds = max(1, math.ceil(backlog - self._patience / 2))
         raise busy
+
+    def _spared(self, caller: str, backlog: float) -> bool:
+        own, others = self._held.get(caller, _Held()).seconds, len(self._held) - (caller in self._held)
+        heaviest = max(held.seconds for held in self._held.values())
+        return own < self._patience / (others + 1) and backlog - heaviest <= self._patience
 
     @contextmanager
     def admitted(self, key: str, items: int) -> Iterator[Ticket]:
         """Let a request in and count it until its answer is there. Raises Busy."""
         call = CALL.get()
         self.check(call)
-        ticket = Ticket(self._paces[key].of_items(items))
-        tickets = self._tickets[call.caller]
-        tickets.append(ticket)
+        held = self._held.setdefault(call.caller, _Held())
+        ticket = Ticket(held)
+        held.requests += 1
+        ticket.count(self._paces[key].of_items(items))
         try:
             yield ticket
         finally:
-            tickets.remove(ticket)
-            if not tickets:
-                self._tickets.pop(call.caller, None)
-            QUEUE.labels(self._name).set(self.backlog)
+            ticket.count(0.0)
+            held.requests -= 1
+            if not held.requests:
+                del self._held[call.caller]
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 
@@ -180,7 +221,7 @@ class Batcher:
             _Piece(work, entry, modality.cost(sample), sample=sample, at=at, of=len(samples))
             for at, sample in enumerate(samples)
         ]
-        ticket.seconds = self._paces[entry].of_cost(sum(piece.cost for piece in pieces))
+        ticket.count(self._paces[entry].of_cost(sum(piece.cost for piece in pieces)))
         return await self._done("encode", entry, pieces)
 
     async def call(self, key: str, function: Callable[[], T]) -> T:
@@ -191,7 +232,7 @@ class Batcher:
     async def _done(self, what: str, key: str, pieces: list[_Piece]) -> Any:
         """What came of the pieces of one work."""
         work = pieces[0].work
-        with tracing.span(what, model=self._name, key=key, samples=len(pieces)):
+        with tracing.span(what, model=self.name, key=key, samples=len(pieces)):
             self._put(pieces)
             found = await work.done
             tracing.note(queue_ms=round(work.waited * 1000, 3), batch_items=work.company)
@@ -208,7 +249,7 @@ class Batcher:
 
     def _put(self, pieces: list[_Piece]) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=f"batcher {self._name}", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=f"batcher {self.name}", daemon=True)
             self._thread.start()
         caller = pieces[0].work.caller
         with self._changed:
@@ -265,7 +306,7 @@ class Batcher:
 
     def _forget(self, piece: _Piece) -> None:
         piece.taken = True
-        DROPPED.labels(self._name).inc()
+        child(DROPPED, self.name).inc()
         if piece.sample is not None:
             del self._by_cost[bisect_left(self._by_cost, (piece.key, piece.cost, piece.order))]
 
@@ -293,7 +334,7 @@ class Batcher:
         alive = [piece for piece in batch if not piece.work.done.done()]
         for piece in batch:
             piece.taken = True
-        DROPPED.labels(self._name).inc(len(batch) - len(alive))
+        child(DROPPED, self.name).inc(len(batch) - len(alive))
         return alive
 
     def _encode(self, batch: list[_Piece]) -> None:
@@ -302,7 +343,7 @@ class Batcher:
         try:
             outputs = self.model.encode(samples, batch[0].key)
         except Exception as error:  # of a runtime: the answer of its requests, and not the end of the thread
-            FAILED.labels(self._name).inc()
+            child(FAILED, self.name).inc()
             if len(batch) > 1:  # one of them may be the reason: the others shall not suffer for it
                 for piece in batch:
                     self._encode([piece])
@@ -316,11 +357,11 @@ class Batcher:
         for row, piece in enumerate(batch):
             piece.work.put(piece.at, outputs, row, piece.of)
             piece.work.waited, piece.work.company = started - piece.work.since, len(batch)
-            WAIT.labels(self._name).observe(piece.work.waited)
-        ENCODE.labels(self._name).observe(spent)
-        FILL.labels(self._name).observe(len(batch))
-        REAL.labels(self._name).inc(real)
-        PADDED.labels(self._name).inc(longest * len(batch))
+            child(WAIT, self.name).observe(piece.work.waited)
+        child(ENCODE, self.name).observe(spent)
+        child(FILL, self.name).observe(len(batch))
+        child(REAL, self.name).inc(real)
+        child(PADDED, self.name).inc(longest * len(batch))
         self._tell([piece.work for piece in batch if not piece.work.missing])
 
     def _call(self, piece: _Piece) -> None:

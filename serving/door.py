@@ -38,6 +38,7 @@ from enfold.errors import (
 )
 from serving import tracing
 from serving.call import CALL, TIMEOUT_HEADER, Call, timeout_of
+from serving.metrics import child
 
 PROBES = ("/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # answer without a key
 _UNTRACED = (*PROBES, "/metrics")
@@ -113,8 +114,8 @@ class Door:
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        REQUESTS.labels(method, route, status).inc()
-        SECONDS.labels(route).observe(seconds)
+        child(REQUESTS, method, route, status).inc()
+        child(SECONDS, route).observe(seconds)
         tracing.answered(method, route, status)
         if self._state.settings.access_log and scope["path"] not in PROBES:
             line = {"request": request_id, "caller": CALL.get().caller, "method": method, "route": route}

@@ -18,6 +18,7 @@ from serving import tracing
 from serving.batcher import Batcher
 from serving.call import CALL
 from serving.health import Rows
+from serving.metrics import child
 
 ITEMS = Counter("enfold_items", "Items embedded or predicted", ["model"])
 BAD_ITEMS = Counter("enfold_bad_items", "Items that could not be read", ["model"])
@@ -46,8 +47,8 @@ class Engine:
 
     def check(self) -> None:
         """Raises Busy if every model in use would refuse a request that comes now: before its body is read."""
-        batchers, refusal = list(self._batchers.values()), None
-        for batcher in batchers:
+        refusal = None
+        for batcher in self._batchers.values():
             try:
                 batcher.check(CALL.get())
                 return
@@ -69,7 +70,7 @@ class Engine:
             prepared, bad = await self._prepare(model, entry, items, parts, strict)
             samples = [sample for group in prepared for sample in group]
             outputs = await batcher.encode(samples, entry, ticket)
-        ITEMS.labels(model.bundle.ref).inc(len(items) - len(bad))
+        child(ITEMS, model.bundle.ref).inc(len(items) - len(bad))
         owners = [index for index, group in enumerate(prepared) for _ in group]
         cost = sum(map(model.modalities[entry].cost, samples))
         return Encoded(outputs, owners, [sample.part for sample in samples], bad, cost)
@@ -88,7 +89,7 @@ class Engine:
                 found = await asyncio.to_thread(model.answer, prepared, task, options)
             else:
                 found = await batcher.call(task, lambda: model.answer(Prepared(kept, {}), task, options))
-        ITEMS.labels(model.bundle.ref).inc(len(kept))
+        child(ITEMS, model.bundle.ref).inc(len(kept))
         answers = iter(found)
         return [None if index in bad else next(answers) for index in range(len(items))], bad
 
@@ -101,15 +102,19 @@ class Engine:
             pieces = model.stream(Prepared(samples, encoded), task, options)
             # Piece by piece, so that streams take turns.
             while (piece := await batcher.call(f"{task} piece", lambda: next(pieces, None))) is not None:
-                PIECES.labels(model.bundle.ref).inc()
+                child(PIECES, model.bundle.ref).inc()
                 yield piece
-        ITEMS.labels(model.bundle.ref).inc()
+        child(ITEMS, model.bundle.ref).inc()
 
     def batcher(self, model: Model) -> Batcher:
         """The queue of a model."""
         if model not in self._batchers:
             self._batchers[model] = Batcher(model, self._patience)
         return self._batchers[model]
+
+    def batchers(self) -> list[Batcher]:
+        """The queues in use."""
+        return list(self._batchers.values())
 
     def recent(self) -> list[tuple[Model, str, Rows]]:
         """The models in use, each with an entry and the last rows that it gave."""
@@ -134,7 +139,7 @@ class Engine:
         self, model: Model, entry: str, items: Sequence[Any], parts: bool, strict: bool
     ) -> tuple[list[list[Sample]], Bad]:
         """The samples of every item, none for a bad one."""
-        with tracing.span("prepare", items=len(items)), PREPARE.labels(model.bundle.ref).time():
+        with tracing.span("prepare", items=len(items)), child(PREPARE, model.bundle.ref).time():
             if sum(map(_size, items)) <= model.modalities[entry].light_bytes:
                 found = _read(model, entry, items, parts)
             else:  # in as many slices as there are threads
@@ -144,7 +149,7 @@ class Engine:
                 found = [one for done in await asyncio.gather(*work) for one in done]
         bad = {index: one for index, one in enumerate(found) if isinstance(one, BadItem)}
         if bad:
-            BAD_ITEMS.labels(model.bundle.ref).inc(len(bad))
+            child(BAD_ITEMS, model.bundle.ref).inc(len(bad))
             if strict or len(bad) == len(items):
                 index, error = next(iter(bad.items()))
                 raise type(error)(f"item {index}: {error}") from None

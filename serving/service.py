@@ -35,6 +35,7 @@ from enfold.model import Model
 from enfold.points import point_id
 from enfold.space import same_space
 from serving import oip, openai, openapi, rerank, tracing
+from serving.batcher import Backlog
 from serving.bodies import errors_of, read, vectors_as
 from serving.dialects import Dialects
 from serving.door import Door, guard, problem
@@ -78,8 +79,9 @@ class Server:
         models = Models(config, closed=engine.forget)
         self.rooms = Rooms(config, models, engine, index, Jobs(config))
         self.grpc: Any = None
-        self._health = CollectorRegistry()
-        self._health.register(Health(engine.recent))
+        self._collectors = CollectorRegistry()
+        self._collectors.register(Health(engine.recent))
+        self._collectors.register(Backlog(engine.batchers))
         app.state.settings, app.state.rooms, app.state.drain = config, self.rooms, Drain()
         threading.Thread(target=_load, args=[models], daemon=True).start()
         threading.Thread(target=_follow, args=[os.getppid(), models], daemon=True).start()
@@ -94,7 +96,7 @@ class Server:
 
     def __metrics__(self, others: str) -> str:
         """BentoML merges what processes have counted, and asks no collector: ours are added to that."""
-        return others + generate_latest(self._health).decode()
+        return others + generate_latest(self._collectors).decode()
 
     async def __is_ready__(self) -> bool:
         return self.rooms.models.ready and not app.state.drain.begun

@@ -9,6 +9,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 from serving.door import PROBES
+from serving.batcher import Backlog
 from serving.health import Health
 
 DOCKER = Path(__file__).parents[2] / "docker"
@@ -74,7 +75,7 @@ def test_prometheus_reads_the_server_with_its_key():
 def test_every_metric_of_the_dashboard_is_one_that_the_server_has():
     import serving.service  # noqa: F401  # all metrics are registered
 
-    families = [*REGISTRY.collect(), *Health(list).describe()]
+    families = [*REGISTRY.collect(), *Health(list).describe(), *Backlog(list).describe()]
     endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
     known = {family.name + end for family in families for end in endings.get(family.type, [])}
     panels = json.loads((DOCKER / "grafana/enfold.json").read_text())["panels"]
