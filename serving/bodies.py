@@ -20,9 +20,10 @@ from serving.index import arrow
 
 NPY = "application/x-npy"
 B = TypeVar("B", bound=BaseModel)
+Asked = TypeVar("Asked", bound=wire.Items)
 
 
-async def read(request: Request, kind: type[B]) -> tuple[B, list[Any]]:
+async def read(request: Request, kind: type[Asked]) -> tuple[Asked, list[Any]]:
     """The request and its items. Of binary bodies the items are what a modality reads, the rest stands in the query.
 
     JSON             `kind` itself
@@ -35,10 +36,10 @@ async def read(request: Request, kind: type[B]) -> tuple[B, list[Any]]:
     try:
         if media in ("", "application/json"):
             asked = kind.model_validate_json(body)
-            return asked, asked.items  # type: ignore[attr-defined]
+            return asked, asked.items
         if media == "multipart/form-data":
             asked = kind.model_validate(await _form(request))
-            return asked, asked.items  # type: ignore[attr-defined]
+            return asked, asked.items
         if media in (wire.ARROW, NPY):
             modality, items = _table(body) if media == wire.ARROW else ("image", _pixels(body))
             fields = dict(request.query_params) | {"items": [{modality: ""}]}

@@ -1,4 +1,4 @@
-"""Counting without looking up: a request touches a dozen metrics, and to find a child costs more than to count in it."""
+"""Counting without looking up: a request touches a dozen metrics, and finding one costs more than counting in it."""
 
 from functools import cache
 from typing import TypeVar

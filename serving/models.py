@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge
 
 from enfold import store, wire
 from enfold.bundle import Bundle
-from enfold.errors import EnfoldError, SpaceMismatch, Unavailable, UnknownName, WrongUse
+from enfold.errors import SpaceMismatch, Unavailable, UnknownName, WrongUse
 from enfold.model import Model
 from enfold.settings import Settings
 
@@ -75,7 +75,7 @@ class Models:
                     continue
                 new = self._verified(ref, old.variant, None)
                 self._ready(new)
-            except EnfoldError as error:
+            except Exception as error:  # of a runtime, too: the old one goes on, and so does whoever follows
                 self._failed.add(now)
                 _log.error("%s stays at %s: %s", ref, old.bundle.ref, error)
                 continue

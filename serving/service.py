@@ -36,7 +36,7 @@ from enfold.points import point_id
 from enfold.space import same_space
 from serving import oip, openai, openapi, rerank, tracing
 from serving.batcher import Backlog
-from serving.bodies import errors_of, read, vectors_as
+from serving.bodies import errors_of, read, read_json, vectors_as
 from serving.dialects import Dialects
 from serving.door import Door, guard, problem
 from serving.drain import Drain
@@ -270,7 +270,7 @@ async def add_items(c: str, request: Request, rooms: InRooms) -> wire.UpsertResp
         body = await request.body()
         points = await run_in_threadpool(lambda: arrow.to_points(arrow.read_stream(body)))
     else:
-        points = await _embedded(rooms, kept.info(), (await read(request, wire.AddRequest))[0])
+        points = await _embedded(rooms, kept.info(), await read_json(request, wire.AddRequest))
     with tracing.span("index upsert", collection=c, points=len(points.ids)):
         upserted = await run_in_threadpool(kept.upsert, points)
     return wire.UpsertResponse(collection=c, upserted=upserted)

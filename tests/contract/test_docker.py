@@ -8,8 +8,8 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-from serving.door import PROBES
 from serving.batcher import Backlog
+from serving.door import PROBES
 from serving.health import Health
 
 DOCKER = Path(__file__).parents[2] / "docker"
