@@ -100,12 +100,12 @@ class Model:
         facts, modality = self.facts(name), self.modalities[name]
         if not samples:
             return {"out_embedding": np.zeros((0, facts.dimensions), np.float32)}
-        order = sorted(range(len(samples)), key=lambda i: modality.cost(samples[i]))
-        batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
+        costs = [modality.cost(sample) for sample in samples]
+        order = sorted(range(len(samples)), key=costs.__getitem__)
         session = self.session(facts.graph)
         rows = [
             session.run(modality.collate([samples[i] for i in batch]), ("out_embedding",))["out_embedding"]
-            for batch in batches
+            for batch in _batches(order, costs, modality.batch_cost)
         ]
         embedding = np.empty((len(samples), facts.dimensions), np.float32)
         embedding[order] = np.concatenate(rows)
@@ -258,6 +258,17 @@ class Model:
             name: tasks.get(name)(tasks.get(name).Spec(**spec), self.bundle.path, self.size)
             for name, spec in self.bundle.manifest.tasks.items()
         }
+
+
+def _batches(order: Sequence[int], costs: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Neighbours in an order of rising cost, at most BATCH and so many that their padded cost stays within `most`."""
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) == BATCH or costs[index] * (len(batch) + 1) > most):
+            yield batch
+            batch = []
+        batch.append(index)
+    yield batch
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

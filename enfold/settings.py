@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from enfold.errors import WrongUse
 
+MOST_ITEMS = 10_000  # that a request is read with, whatever a server allows: more would hold up all others
+
 
 class Settings(BaseSettings):
     """Every field is also an environment variable: `home` is ENFOLD_HOME."""
@@ -29,7 +31,7 @@ class Settings(BaseSettings):
     triton_url: str = Field("http://127.0.0.1:8000", description="of runtime triton; grpc://host:8001 speaks gRPC")
     models: str = Field("", description="bundles a server opens: name[@alias or version], separated by commas")
     max_body_bytes: int = Field(32 * 2**20, ge=1)
-    max_items: int = Field(256, ge=1, description="items in one request")
+    max_items: int = Field(256, ge=1, le=MOST_ITEMS, description="items in one request")
     timeout_seconds: float = Field(60.0, gt=0, description="how long a caller waits for one answer")
     queue_seconds: float = Field(2.0, gt=0, description="work that may wait for one model before requests are refused")
     memory_mb: int = Field(

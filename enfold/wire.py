@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from enfold import modalities
 from enfold.bundle import Size
 from enfold.modalities import Part
+from enfold.settings import MOST_ITEMS
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -61,7 +62,7 @@ class Ask(Record):
 
 
 class Items(Ask):
-    items: list[Item] = Field(min_length=1)
+    items: list[Item] = Field(min_length=1, max_length=MOST_ITEMS)
     all_or_nothing: bool = Field(False, description="refuse the request if one of its items cannot be read")
 
 
@@ -208,7 +209,7 @@ class NewPoint(Record):
 class AddRequest(Ask):
     """Raw items to embed and keep; ready vectors travel as an Arrow stream to the same route."""
 
-    items: list[NewPoint] = Field(min_length=1)
+    items: list[NewPoint] = Field(min_length=1, max_length=MOST_ITEMS)
 
 
 class UpsertResponse(Record):

@@ -312,7 +312,7 @@ class Batcher:
 
     def _similar(self, head: _Piece) -> list[_Piece]:
         """The head and its nearest neighbours in cost, as many as one batch takes."""
-        queue, pace = self._by_cost, self._paces[head.key]
+        queue, pace, most = self._by_cost, self._paces[head.key], self.model.modalities[head.key].batch_cost
         low = bisect_left(queue, (head.key, head.cost, head.order))
         high, real = low + 1, head.cost  # the batch is queue[low:high]
         while high - low < BATCH_ITEMS:
@@ -325,7 +325,7 @@ class Batcher:
             assert near is not None
             longest = queue[high - 1][1] if down else near[1]
             padded = longest * (high - low + 1)
-            if padded > MOST_PADDING * (real + near[1]) or pace.of_cost(padded) > BATCH_SECONDS:
+            if padded > min(most, MOST_PADDING * (real + near[1])) or pace.of_cost(padded) > BATCH_SECONDS:
                 break
             real += near[1]
             low, high = (low - 1, high) if down else (low, high + 1)

@@ -18,6 +18,7 @@ from enfold import modalities, wire
 from enfold.errors import BadItem, UnknownName, WrongUse
 from enfold.modalities.text import Text
 from enfold.model import Model
+from enfold.settings import MOST_ITEMS
 from serving import openapi
 from serving.bodies import read_json
 from serving.rooms import rooms_of
@@ -39,9 +40,9 @@ def _kind(value: Any) -> str:
 
 Input = Annotated[
     Annotated[str, Tag("text")]
-    | Annotated[list[str], Tag("texts")]
+    | Annotated[list[str], Field(max_length=MOST_ITEMS), Tag("texts")]
     | Annotated[list[Token], Tag("tokens")]
-    | Annotated[list[list[Token]], Tag("lists of tokens")],
+    | Annotated[list[list[Token]], Field(max_length=MOST_ITEMS), Tag("lists of tokens")],
     Discriminator(
         _kind,
         custom_error_type="not_an_input",

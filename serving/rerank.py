@@ -12,6 +12,7 @@ from enfold import wire
 from enfold.errors import WrongUse
 from enfold.modalities.text import TextJson
 from enfold.model import Model
+from enfold.settings import MOST_ITEMS
 from enfold.tasks.rank import RankOptions
 from serving import openapi
 from serving.bodies import read_json
@@ -23,7 +24,7 @@ TASK = "rank"
 class RerankRequest(wire.Record):
     model: str | None = Field(None, description="bundle name, @version or @alias; the only one that ranks if left out")
     query: str
-    documents: list[str | TextJson] = Field(min_length=1)
+    documents: list[str | TextJson] = Field(min_length=1, max_length=MOST_ITEMS)
     top_n: int | None = Field(None, ge=1, description="how many to return; all if left out")
     return_documents: bool = False
 

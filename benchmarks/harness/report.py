@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +18,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
+
 from enfold.tables import cell
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs" / "performance"
 PAGE = ROOT / "docs" / "performance.md"
 _LIBRARIES = ("bentoml", "onnxruntime", "openvino", "starlette", "torch", "uvicorn")
+
+IDLE_PERCENT = 10  # of the whole machine
 
 Row = dict[str, Any]
 
@@ -58,12 +63,23 @@ def middle(runs: Sequence[Row]) -> Row:
 
 
 def interleaved(times: int, measurements: Mapping[Any, Callable[[], Row]]) -> dict[Any, Row]:
-    """Every measurement so many times, in turns, so that a busy minute of the machine falls on all."""
+    """Every measurement so many times, in turns, so that a busy minute of the machine falls on all.
+
+    Each begins on an idle machine: a server may still be at work for callers of the one before, who have left.
+    """
     runs: dict[Any, list[Row]] = {name: [] for name in measurements}
     for _ in range(times):
         for name, measure in measurements.items():
+            _until_idle()
             runs[name].append(measure())
     return {name: middle(found) for name, found in runs.items()}
+
+
+def _until_idle() -> None:
+    """Or a minute: another's work does not end for ours."""
+    deadline = time.monotonic() + 60
+    while psutil.cpu_percent(interval=0.5) > IDLE_PERCENT and time.monotonic() < deadline:
+        pass
 
 
 def record(name: str, result: Result, quick: bool, seconds: float) -> dict[str, Any]:

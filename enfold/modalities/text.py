@@ -42,7 +42,7 @@ class Text(Modality[str]):
     name = "text"
     media_types = {".txt": "text/plain", ".md": "text/markdown"}
     Preprocess, Limits, Json = TextPreprocess, TextLimits, TextJson
-    light_bytes, ragged = 4096, True
+    batch_cost, light_bytes, ragged = 1024, 4096, True
 
     @property
     def input_size(self) -> int:

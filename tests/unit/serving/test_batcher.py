@@ -19,7 +19,8 @@ class Slow:
 
     def __init__(self, seconds_a_unit=0.0):
         self.bundle = SimpleNamespace(ref="slow@1")
-        self.modalities = {"text": SimpleNamespace(cost=lambda sample: len(sample.arrays["ids"]))}
+        cost = lambda sample: len(sample.arrays["ids"])  # noqa: E731
+        self.modalities = {"text": SimpleNamespace(cost=cost, batch_cost=1000)}
         self.seconds, self.batches = seconds_a_unit, []
 
     def encode(self, samples, entry):
@@ -88,6 +89,7 @@ def test_batches_are_of_similar_length():
     assert padded / real < 1.2
     assert as_they_came / real > 1.8
     assert all(max(batch) * len(batch) <= MOST_PADDING * sum(batch) for batch in model.batches)
+    assert all(max(batch) * len(batch) <= 1000 for batch in model.batches)
     assert len(model.batches) < 2 * len(lengths) / BATCH_ITEMS
 
 

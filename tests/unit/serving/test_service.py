@@ -312,7 +312,10 @@ def test_a_deadline_that_is_none_is_refused(http, header):
 def test_a_list_far_too_long_is_refused_in_a_sentence(http):
     body = b'{"model": "words", "items": [' + b",".join([b'{"text": ""}'] * 25_000) + b"]}"
     answer = http.post("/embed", content=body, headers={"content-type": "application/json"})
-    assert "25000 items in one request; at most 8" in problem(answer, 413, "too_large")
+    assert "items: List should have at most 10000 items" in problem(answer, 422, "wrong_use")
+    body = b'{"model": "words", "items": [' + b",".join([b'{"text": ""}'] * 9_000) + b"]}"
+    answer = http.post("/embed", content=body, headers={"content-type": "application/json"})
+    assert "9000 items in one request; at most 8" in problem(answer, 413, "too_large")
 
 
 # --- the door -------------------------------------------------------------------------------------------------------
