@@ -7,6 +7,7 @@ setup: .venv/ready
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -U 'pip>=25.1'  # the resolver of older ones does not come to an end with these extras
 	$(BIN)/pip install -q -e '.[all,dev]'
 	touch $@
 
