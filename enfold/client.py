@@ -297,7 +297,8 @@ def json_item(item: Any, modality: str | None) -> dict[str, str]:
     if modality == "text" and isinstance(item, str):
         return {"text": item}
     if isinstance(item, str | Path):
-        item = Path(item).read_bytes()
+        item = Path(item)
+        item = modalities.zipped(item, modalities.get(modality).members) if item.is_dir() else item.read_bytes()
     if not isinstance(item, bytes):
         raise WrongUse(f"an item to send is bytes, a path or a text, not {type(item).__name__}")
     return {modality: item.decode(errors="surrogateescape") if modality == "text" else base64.b64encode(item).decode()}

@@ -16,15 +16,28 @@ COLUMNS = ("id", "path", "text", "label", "group", "split")  # with a meaning of
 _LONGEST_LINE_BYTES = 2**26
 
 
-def find(folder: Path, suffixes: Collection[str]) -> list[Path]:
+def find(folder: Path, suffixes: Collection[str], members: tuple[str, ...] = ()) -> list[Path]:
     """Files below `folder` with one of the suffixes, relative to it, in order; hidden ones are left out.
+
+    members   suffixes of files that make up one item with all that lie beside them: their folder is listed instead
 
     Links that lead nowhere are among them: whoever reads them says so.
     """
-    ends = tuple(suffixes)
+    ends = (*suffixes, *members)
     found = (path for path in folder.rglob("*") if path.name.lower().endswith(ends) and not path.is_dir())
-    relative = (path.relative_to(folder) for path in found)
-    return sorted(path for path in relative if not any(part.startswith(".") for part in path.parts))
+    relative = [path.relative_to(folder) for path in found]
+    shown = [path for path in relative if not any(part.startswith(".") for part in path.parts)]
+    whole = {path.parent for path in shown if members and path.name.lower().endswith(members)}
+    return sorted({path.parent if path.parent in whole else path for path in shown})
+
+
+def state(path: Path) -> str:
+    """Changes when an item's file does, or one of its folder's."""
+    try:
+        facts = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
+        return " ".join(f"{status.st_size} {status.st_mtime_ns}" for status in (file.stat() for file in facts))
+    except (OSError, ValueError):
+        return "missing"
 
 
 def places(files: Sequence[Path]) -> list[dict[str, str]]:
@@ -32,7 +45,7 @@ def places(files: Sequence[Path]) -> list[dict[str, str]]:
 
     Folders are splits where everything lies in train/, val/ or test/.
     """
-    names = ("split", "label") if {path.parts[0] for path in files} <= set(SPLITS) else ("label",)
+    names = ("split", "label") if {path.parts[:1] for path in files} <= {(split,) for split in SPLITS} else ("label",)
     return [dict(zip(names, readable(path).split("/")[:-1], strict=False)) for path in files]
 
 

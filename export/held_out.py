@@ -8,32 +8,33 @@ import numpy as np
 from enfold import modalities
 from enfold.errors import WrongUse
 from export.draft import HeldOut
+from training.data import builders
 from training.data.dataset import digest
 from training.data.sources import open_dataset
 
-USUAL = {"text": "brown", "image": "emoji"}  # built-in data set of each modality
-
 
 def held_out(modality: str, source: str | None, data: Path) -> HeldOut:
-    """Items of `source`, or of the modality's usual data set; texts are also had without any.
+    """Items of `source`, or of a built-in data set that was fetched; texts are also had without any.
 
     data   the folder of data sets
 
     Raises WrongUse if there is nothing to judge an encoder of this modality by.
     """
-    reader, usual = modalities.get(modality)(None), USUAL.get(modality, "")
-    if source is None and (data / usual / "dataset.json").is_file():
-        source = usual
+    facts = (builders.facts(name) for name in builders.names())
+    built_in = [one.name for one in facts if one.modality == modality and one.holds == "manifest.parquet"]
+    source = source or next((name for name in built_in if (data / name / "dataset.json").is_file()), None)
     if source is None and modality == "text":
         return _python_help()
     if source is None:
-        raise WrongUse(f"the gate needs real {modality} items: --data FOLDER, or first: enfold data fetch {usual}")
-    found = open_dataset(source, data=data)
+        fetch = f", or first: enfold data fetch {built_in[0]}" if built_in else ""
+        raise WrongUse(f"the gate needs real {modality} items: --data FOLDER{fetch}")
+    found = open_dataset(source, data=data, modality=modality)
     if found.modality != modality:
         raise WrongUse(
             f"--data: the encoder takes {modality} items, data set '{found.name}' holds {found.modality} items"
         )
     if modality == "text":
+        reader = modalities.get(modality)(None)
         texts = [record.read(reader) for record in found.records]
         return HeldOut(found.name, found.fingerprint, short_and_long(texts))
     return HeldOut(found.name, found.fingerprint, [record.path for record in found.records])

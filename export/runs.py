@@ -117,7 +117,9 @@ class FinishedRun:
     def _data(self, stage: str) -> Dataset:
         """What a stage worked on."""
         facts = self.stages[stage].data or self.recipe.data
-        return open_dataset(facts.source, data=settings.load().data).shortened(facts.train_items)
+        return open_dataset(facts.source, data=settings.load().data, modality=self.recipe.modality).shortened(
+            facts.train_items
+        )
 
     def _made(
         self,

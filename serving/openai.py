@@ -5,6 +5,7 @@ Beyond texts, an input may be a data URI (`data:image/png;base64,…`) of a moda
 
 import base64
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -164,19 +165,20 @@ def _read(model: Model, inputs: list[Any]) -> tuple[str, list[Any]]:
         modality = model.modalities[model.entry(modality="text")]
         assert isinstance(modality, Text)
         return "text", [modality.of_tokens(ids) for ids in inputs]
-    found = [_data(value) or ("text", value) for value in inputs]
+    among = [modality.name for modality in model.modalities.values()]
+    found = [_data(value, among) or ("text", value) for value in inputs]
     kinds = sorted({modality for modality, _ in found})
     if len(kinds) > 1:
         raise WrongUse(f"input: the items of one request are of one modality; these are {' and '.join(kinds)}")
     return kinds[0], [item for _, item in found]
 
 
-def _data(value: str) -> tuple[str, bytes] | None:
+def _data(value: str, among: Collection[str]) -> tuple[str, bytes] | None:
     """Modality and bytes of a data URI; None for a string that is a text. Raises BadItem."""
     head = _DATA_URI.match(value)
     if head is None:
         return None
-    modality = modalities.of_media_type(head[1].lower())
+    modality = modalities.of_media_type(head[1].lower(), among) or modalities.of_media_type(head[1].lower())
     if modality is None:
         raise BadItem(f"input: no modality reads {head[1]} files")
     try:

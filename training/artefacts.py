@@ -58,7 +58,7 @@ def pool_of(stage: Select, run: Run) -> Dataset:
     """The training splits of a stage's pools as one data set without labels; ids and payload say where from."""
     records = []
     for name in stage.pool:
-        found = open_dataset(name, data=run.settings.data)
+        found = open_dataset(name, data=run.settings.data, modality=run.recipe.modality)
         if found.modality != run.recipe.modality:
             raise WrongUse(
                 f"stage '{stage.name}': pool '{name}' holds {found.modality} items, not {run.recipe.modality}"

@@ -64,7 +64,7 @@ class Run:
     def _open(self, facts: Data) -> Dataset:
         if facts in self._opened:
             return self._opened[facts]
-        data = open_dataset(facts.source, data=self.settings.data)
+        data = open_dataset(facts.source, data=self.settings.data, modality=self.recipe.modality)
         if data.modality != self.recipe.modality:
             raise WrongUse(
                 f"recipe '{self.recipe.slug}' takes {self.recipe.modality} items; "
@@ -146,7 +146,10 @@ class Run:
             shared |= {"tokenizer": recipe.tokenizer.vocabulary}
         needed = {name: before[name] for name in stage.needs}
         if isinstance(stage, Select):
-            pools = [open_dataset(name, data=self.settings.data).fingerprint for name in stage.pool]
+            pools = [
+                open_dataset(name, data=self.settings.data, modality=self.recipe.modality).fingerprint
+                for name in stage.pool
+            ]
             needed |= dict(zip(stage.pool, pools, strict=True))
         plain = [facts.model_dump(mode="json", exclude_defaults=True) for facts in (stage, self.recipe.encoder)]
         return digest(*plain, shared, needed)

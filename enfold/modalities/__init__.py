@@ -4,10 +4,16 @@ A modality is a file of this folder holding a class of the same name. `get("imag
 finds it by suffix. numpy only: decoders are imported inside the functions that need them.
 """
 
+import base64
+import io
+import re
+import struct
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -54,7 +60,9 @@ class Modality(ABC, Generic[Value]):
     """
 
     name: ClassVar[str]
-    media_types: ClassVar[dict[str, str]]  # suffix (".nii.gz") -> media type
+    media_types: ClassVar[dict[str, str]]  # suffix (".nii.gz") -> media type, of files that are of this kind by default
+    shared_types: ClassVar[dict[str, str]] = {}  # … of another kind by default, of this one where that is known
+    members: ClassVar[tuple[str, ...]] = ()  # suffixes of files that in a folder of their own make up one item
     Preprocess: ClassVar[type[Spec]]
     Limits: ClassVar[type[Spec]]
     Json: ClassVar[type[BaseModel]]  # the item as it stands in a JSON request; one field, named as the modality
@@ -77,12 +85,12 @@ class Modality(ABC, Generic[Value]):
         """Decode bytes, a path or a Python value within the limits. Raises BadItem or TooLarge."""
 
     @abstractmethod
-    def from_json(self, item: Any) -> bytes:
-        """The file bytes that a `Json` item stands for. Raises BadItem."""
-
-    @abstractmethod
     def prepare(self, value: Value, *, parts: bool = False) -> list[Sample]:
         """Encoder inputs of one item: one, or with `parts` one per piece of an item larger than the encoder takes."""
+
+    def mark(self, value: Value) -> np.ndarray | str | None:
+        """By what copies of an item are known: a look, uint8 [8, 8, 3], a digest, or nothing but its file's bytes."""
+        return None
 
     @abstractmethod
     def thumbnail(self, value: Value, side: int = 96) -> bytes:
@@ -104,12 +112,21 @@ class Modality(ABC, Generic[Value]):
         """Work of one sample in the modality's own unit; grows with the ragged axis."""
         return 1
 
-    def file_bytes(self, path: str | Path) -> bytes:
+    def from_json(self, item: Any) -> bytes:
+        """The file bytes that a `Json` item stands for: in base64, under the modality's name. Raises BadItem."""
+        try:
+            return base64.b64decode(getattr(item, self.name), validate=True)
+        except ValueError:  # binascii's, or a letter beyond ASCII
+            raise BadItem(
+                f"field '{self.name}' is not base64: send the file's bytes encoded, without a data: prefix"
+            ) from None
+
+    def file_bytes(self, item: bytes | str | Path) -> bytes:
         """A file's content, its size checked before it is read. Raises TooLarge, or OSError as the file system does."""
-        size, most = Path(path).stat().st_size, self.limits.max_bytes
+        size, most = len(item) if isinstance(item, bytes) else Path(item).stat().st_size, self.limits.max_bytes
         if size > most:
-            raise TooLarge(f"{path} has {size:,} bytes; {self.name} items may have {most:,}")
-        return Path(path).read_bytes()
+            raise TooLarge(f"the {self.name} has {size:,} bytes; at most {most:,} are read")
+        return item if isinstance(item, bytes) else Path(item).read_bytes()
 
 
 @cache
@@ -126,12 +143,87 @@ def get(name: str) -> type[Modality[Any]]:
     return found
 
 
-def of_path(path: str | Path) -> str | None:
-    """The modality whose files carry this suffix, or None."""
+def suffixes(name: str) -> tuple[str, ...]:
+    """Of the files that items of a modality may be."""
+    return (*get(name).media_types, *get(name).shared_types)
+
+
+def of_path(path: str | Path, among: Collection[str] = ()) -> str | None:
+    """The modality whose files carry this suffix, or None; only one of `among`, if there are any."""
     file = Path(path).name.lower()
-    return next((name for name in names() if file.endswith(tuple(get(name).media_types))), None)
+    own = next((name for name in names() if file.endswith(tuple(get(name).media_types))), None)
+    if not among or own in among:
+        return own
+    return next((name for name in among if file.endswith(suffixes(name))), None)
 
 
-def of_media_type(media_type: str) -> str | None:
-    """The modality whose files are of this media type ("image/png"), or None."""
-    return next((name for name in names() if media_type in get(name).media_types.values()), None)
+def of_media_type(media_type: str, among: Collection[str] = ()) -> str | None:
+    """The modality whose files are of this media type ("image/png"), or None; only one of `among`, if there are any."""
+    own = next((name for name in names() if media_type in get(name).media_types.values()), None)
+    if not among or own in among:
+        return own
+    return next((name for name in among if media_type in get(name).shared_types.values()), None)
+
+
+# --- items of many files --------------------------------------------------------------------------------------------
+
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError)  # of a .zip
+
+
+def members(
+    item: bytes | Path, suffixes: tuple[str, ...], *, max_bytes: int, max_files: int
+) -> dict[str, Callable[[], bytes]]:
+    """The files that make up one item, name -> what reads it, in the order people count (2 before 10).
+
+    item      a folder, or the bytes or the path of a .zip of one
+    suffixes  of the files that count, lower case; others are passed over
+
+    Sizes are summed up before anything is unpacked. Raises BadItem or TooLarge.
+    """
+    found = _in_folder(item, suffixes) if isinstance(item, Path) and item.is_dir() else _in_zip(item, suffixes)
+    if not found:
+        raise BadItem(f"there are no {', '.join(suffixes)} files in it")
+    if len(found) > max_files:
+        raise TooLarge(f"the item has {len(found):,} files; it may have {max_files:,}")
+    size = sum(size for size, _ in found.values())
+    if size > max_bytes:
+        raise TooLarge(f"the files of the item have {size:,} bytes; they may have {max_bytes:,} in all")
+    return {name: found[name][1] for name in sorted(found, key=_counted)}
+
+
+def zipped(folder: Path, suffixes: tuple[str, ...]) -> bytes:
+    """A folder's files as one, to be sent: a .zip, stored without compression."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, (_, read) in _in_folder(folder, suffixes).items():
+            archive.writestr(name, read())
+    return file.getvalue()
+
+
+def _in_folder(folder: Path, suffixes: tuple[str, ...]) -> dict[str, tuple[int, Callable[[], bytes]]]:
+    files = [
+        path for path in folder.iterdir() if path.name.lower().endswith(suffixes) and not path.name.startswith(".")
+    ]
+    return {path.name: (path.stat().st_size, path.read_bytes) for path in files}
+
+
+def _in_zip(item: bytes | Path, suffixes: tuple[str, ...]) -> dict[str, tuple[int, Callable[[], bytes]]]:
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(item) if isinstance(item, bytes) else item)
+    except _DAMAGED as error:
+        raise BadItem(f"the .zip is damaged or cut short ({error})") from None
+
+    def read(file: zipfile.ZipInfo) -> bytes:
+        try:
+            return archive.read(file)
+        except _DAMAGED as error:
+            raise BadItem(f"'{file.filename}' in the .zip cannot be unpacked ({error})") from None
+
+    files = [file for file in archive.infolist() if file.filename.lower().endswith(suffixes)]
+    shown = [file for file in files if not re.search(r"(^|/)[._]", file.filename)]  # such as __MACOSX/
+    return {file.filename: (file.file_size, partial(read, file)) for file in shown}
+
+
+def _counted(name: str) -> list[tuple[int, str]]:
+    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"([0-9]+)", name)]

@@ -5,6 +5,7 @@ was trained on works and no other library decides where words end.
 """
 # T tokens
 
+import hashlib
 import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
@@ -50,11 +51,9 @@ class Text(Modality[str]):
 
     def read(self, item: Any) -> str:
         """A str in NFC from a str, UTF-8 bytes or the path of a text file (a Path: a str is the text itself)."""
-        if isinstance(item, Path):
-            item = self.file_bytes(item)
-        if isinstance(item, bytes):
+        if isinstance(item, bytes | Path):
             try:
-                item = item.decode("utf-8-sig")
+                item = self.file_bytes(item).decode("utf-8-sig")
             except UnicodeDecodeError as error:
                 raise BadItem(f"the text is not UTF-8 (byte {error.start}): convert it first") from None
         if not isinstance(item, str):
@@ -125,6 +124,10 @@ class Text(Modality[str]):
 
     def cost(self, sample: Sample) -> int:
         return len(sample.arrays["input_ids"])  # tokens
+
+    def mark(self, value: str) -> str:
+        """A digest of the words, blind to case and spacing."""
+        return hashlib.sha256(" ".join(value.casefold().split()).encode()).hexdigest()
 
     def thumbnail(self, value: str, side: int = 96) -> bytes:
         """The first words, drawn."""

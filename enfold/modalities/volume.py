@@ -7,8 +7,6 @@ background, which is 0.
 """
 # X Y Z voxels to the right, front, top; P side of a patch
 
-import base64
-import binascii
 import gzip
 import io
 import zlib
@@ -74,22 +72,14 @@ class Volume(Modality[Voxels]):
         """From file bytes, a path, an array [X, Y, Z] or `Voxels`. Raises BadItem or TooLarge."""
         if isinstance(item, Voxels):
             return item
-        if isinstance(item, str | Path):
-            item = self.file_bytes(item)
-        if isinstance(item, bytes):
-            item = self._decode(item)
+        if isinstance(item, bytes | str | Path):
+            item = self._decode(self.file_bytes(item))
         if isinstance(item, np.ndarray):
             self._check_shape(item.shape)
             item = Voxels(_real(item), np.eye(4))
         if not isinstance(item, Voxels):
             raise BadItem(f"a volume is file bytes, a path or an array, not {type(item).__name__}")
         return item
-
-    def from_json(self, item: VolumeJson) -> bytes:
-        try:
-            return base64.b64decode(item.volume, validate=True)
-        except binascii.Error:
-            raise BadItem("field 'volume' is not base64: send the file's bytes encoded") from None
 
     def prepare(self, value: Voxels, *, parts: bool = False) -> list[Sample]:
         """Samples {"volume": float32 [1, P, P, P]}; `origin` tells where the window lies and what the grid was."""
@@ -143,8 +133,6 @@ class Volume(Modality[Voxels]):
         return rescaled(value.values, shape, nearest=nearest)
 
     def _decode(self, data: bytes) -> Any:
-        if len(data) > self.limits.max_bytes:
-            raise TooLarge(f"the volume has {len(data):,} bytes; at most {self.limits.max_bytes:,} are read")
         if data.startswith(b"\x93NUMPY"):
             return self._array(data)
         nibabel = require("nibabel", "volume", "reading a NIfTI file")

@@ -30,14 +30,8 @@ class Item:
 
     def state(self) -> str:
         """Changes when the item or its fields do."""
-        facts: tuple[Any, ...] = (self.raw,)
-        if isinstance(self.raw, Path):
-            try:
-                found = self.raw.stat()
-                facts = (found.st_size, found.st_mtime_ns)
-            except (OSError, ValueError):
-                facts = ("missing",)
-        return hashlib.sha256(repr((facts, self.fields)).encode()).hexdigest()[:32]
+        content = listing.state(self.raw) if isinstance(self.raw, Path) else self.raw
+        return hashlib.sha256(repr((content, self.fields)).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -78,8 +72,8 @@ def open_source(name: str, *, modality: str, data: Path) -> Source:
 
 
 def _folder(folder: Path, uri: str, modality: str) -> Source:
-    suffixes = modalities.get(modality).media_types
-    files = listing.find(folder, suffixes)
+    suffixes = modalities.suffixes(modality)
+    files = listing.find(folder, suffixes, modalities.get(modality).members)
     if not files:
         raise WrongUse(f"{folder} holds no {modality} files ({', '.join(suffixes)})")
 

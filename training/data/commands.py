@@ -1,5 +1,6 @@
 """Commands of this room: list, fetch and show data sets."""
 
+import io
 import textwrap
 from collections import Counter
 from pathlib import Path
@@ -50,10 +51,13 @@ def fetch_data(name: Annotated[str, typer.Argument(help="a name that 'enfold dat
 
 def show_data(
     source: Annotated[str, typer.Argument(metavar="NAME", help="a built-in name, a folder or a manifest")],
+    modality: Annotated[str | None, typer.Option(help="what to read files as that may be of several kinds")] = None,
 ) -> dict[str, Any]:
     """Counts of a data set, and its contact sheet or first lines."""
     data = settings.load().data
-    dataset = open_dataset(source, data=data)
+    if modality is not None:
+        modalities.get(modality)
+    dataset = open_dataset(source, data=data, modality=modality)
     folder = data / source if source in builders.names() else data / ".shown" / dataset.name
     shown = {
         "name": dataset.name,
@@ -67,9 +71,9 @@ def show_data(
         "classes": _counts(dataset),
         "skipped": dict(dataset.skipped),
     }
-    if dataset.modality == "image":
-        return shown | {"contact_sheet": str(_contact_sheet(dataset, folder))}
-    return shown | {"first_lines": _first_lines(dataset)}
+    if any(record.value is not None for record in dataset.records):
+        return shown | {"first_lines": _first_lines(dataset)}
+    return shown | {"contact_sheet": str(_contact_sheet(dataset, folder))}
 
 
 def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
@@ -99,12 +103,11 @@ def _contact_sheet(dataset: Dataset, folder: Path) -> Path:
     """One row of pictures for each class, as PNG."""
     examples, step = _examples(dataset, ACROSS), SIDE + MARGIN
     sheet = Image.new("RGB", (LABEL + ACROSS * step, max(len(examples) * step, 1)), "white")
-    draw, font, reader = ImageDraw.Draw(sheet), ImageFont.load_default(14), modalities.get("image")(None)
+    draw, font, reader = ImageDraw.Draw(sheet), ImageFont.load_default(14), modalities.get(dataset.modality)(None)
     for row, (label, items) in enumerate(examples.items()):
         draw.text((MARGIN, row * step + SIDE // 2), label, fill="black", font=font, anchor="lm")
         for column, i in enumerate(items):
-            picture = Image.fromarray(dataset.read(i, reader))
-            picture.thumbnail((SIDE, SIDE))
+            picture = Image.open(io.BytesIO(reader.thumbnail(dataset.read(i, reader), SIDE)))
             sheet.paste(picture, (LABEL + column * step, row * step))
     folder.mkdir(parents=True, exist_ok=True)
     sheet.save(folder / "contact_sheet.png")

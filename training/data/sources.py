@@ -6,6 +6,7 @@ user brings is decoded once, to find near-duplicates and items that cannot be re
 changes.
 """
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -51,10 +52,11 @@ class Verdict:
     split: str
 
 
-def open_dataset(source: str, *, data: Path) -> Dataset:
+def open_dataset(source: str, *, data: Path, modality: str | None = None) -> Dataset:
     """The data set behind `source`.
 
     data      the folder of data sets (`Settings.data`); verdicts on a user's items are kept there too
+    modality  what its items are to be read as, where their files may be of several kinds; else what most of them are
 
     Raises WrongUse for a source that holds nothing usable, UnknownName for one that is nothing at all.
     """
@@ -63,9 +65,9 @@ def open_dataset(source: str, *, data: Path) -> Dataset:
     path = Path(source).expanduser()
     if path.is_dir():
         manifest = path / "manifest.parquet"
-        return _manifest(manifest, data) if manifest.is_file() else _folder(path, data)
+        return _manifest(manifest, data, modality) if manifest.is_file() else _folder(path, data, modality)
     if path.is_file() and path.suffix.lower() in MANIFESTS:
-        return _manifest(path, data)
+        return _manifest(path, data, modality)
     if path.is_file():
         raise WrongUse(f"{path} is no manifest ({', '.join(MANIFESTS)}): name one, or a folder of items")
     hint = f"A source may also be a folder of items, or a manifest ({', '.join(MANIFESTS)}) that exists."
@@ -76,23 +78,25 @@ def _built_in(name: str, data: Path) -> Dataset:
     """A fetched set, as its builder wrote it: read, grouped and split when it was built."""
     if not (data / name / "dataset.json").is_file():
         raise WrongUse(f"the data set '{name}' is not on this machine yet: enfold data fetch {name}")
-    if builders.facts(name).holds != "manifest.parquet":
+    facts = builders.facts(name)
+    if facts.holds != "manifest.parquet":
         raise WrongUse(f"'{name}' is a model, not a data set: enfold import {name} --name {name}")
-    rows, modality = _listed(data / name / "manifest.parquet")
+    rows, modality = _listed(data / name / "manifest.parquet", facts.modality)
     verdicts = [Verdict(None, row.group or row.id, row.split or "train") for row in rows]
-    return _dataset(name, modality, rows, verdicts, data / name, licence=builders.facts(name).licence)
+    return _dataset(name, modality, rows, verdicts, data / name, licence=facts.licence)
 
 
-def _manifest(manifest: Path, data: Path) -> Dataset:
-    rows, modality = _listed(manifest)
+def _manifest(manifest: Path, data: Path, asked: str | None) -> Dataset:
+    rows, modality = _listed(manifest, asked)
     name = manifest.resolve().parent.name if manifest.stem == "manifest" else manifest.stem
     return _dataset(name, modality, rows, _verdicts(rows, modality, data), manifest.parent)
 
 
-def _folder(folder: Path, data: Path) -> Dataset:
-    """Every readable file below `folder`, of the kind that most of them are."""
-    suffixes = [suffix for name in modalities.names() for suffix in modalities.get(name).media_types]
-    kinds = {path: modalities.of_path(path) for path in listing.find(folder, suffixes)}
+def _folder(folder: Path, data: Path, asked: str | None) -> Dataset:
+    """Every readable file below `folder`, of the kind asked for or the one that most of them are."""
+    suffixes = modalities.suffixes(asked) if asked else _all_suffixes()
+    listed = listing.find(folder, suffixes, modalities.get(asked).members if asked else ())
+    kinds = {path: asked or modalities.of_path(path) for path in listed}
     if not kinds:
         raise WrongUse(f"{folder} holds no item that can be read; accepted suffixes: {', '.join(suffixes)}")
     modality = str(Counter(kinds.values()).most_common(1)[0][0])
@@ -103,7 +107,7 @@ def _folder(folder: Path, data: Path) -> Dataset:
             path=folder / path,
             label=place.get("label"),
             split=place.get("split"),
-            state=_state(folder / path),
+            state=listing.state(folder / path),
         )
         for path, place in zip(files, listing.places(files), strict=True)
     ]
@@ -161,11 +165,12 @@ def _verdicts(rows: list[Row], modality: str, data: Path) -> list[Verdict]:
 
 
 def _judge(rows: list[Row], modality: str) -> list[Verdict]:
-    reader, mark = modalities.get(modality)(None), splits.MARKS[modality]
+    reader = modalities.get(modality)(None)
 
     def see(row: Row) -> tuple[Any, str | None]:
         try:
-            return mark(Record(row.id, row.path, row.value, None, "", "").read(reader)), None
+            mark = reader.mark(Record(row.id, row.path, row.value, None, "", "").read(reader))
+            return _bytes_of(row) if mark is None else mark, None
         except BadItem as error:
             return None, str(error)
 
@@ -173,7 +178,7 @@ def _judge(rows: list[Row], modality: str) -> list[Verdict]:
         console = Console(stderr=True)
         seen = list(track(pool.map(see, rows), "reading items", len(rows), console=console, transient=True))
     good = [i for i, (_, reason) in enumerate(seen) if reason is None]
-    groups = splits.near_duplicates(modality, [seen[i][0] for i in good], [rows[i].group or rows[i].id for i in good])
+    groups = splits.near_duplicates([seen[i][0] for i in good], [rows[i].group or rows[i].id for i in good])
     assigned = splits.assign_splits(groups, [rows[i].label for i in good])
     verdicts = [Verdict(reason, "", "") for _, reason in seen]
     for i, group, split in zip(good, groups, assigned, strict=True):
@@ -181,7 +186,17 @@ def _judge(rows: list[Row], modality: str) -> list[Verdict]:
     return verdicts
 
 
-def _listed(manifest: Path) -> tuple[list[Row], str]:
+def _bytes_of(row: Row) -> str:
+    """A digest of the item's file, or of all its folder's."""
+    assert row.path is not None
+    total = hashlib.sha256()
+    for path in sorted(row.path.iterdir()) if row.path.is_dir() else [row.path]:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _listed(manifest: Path, asked: str | None) -> tuple[list[Row], str]:
     """The rows of a manifest and their modality."""
     lines = list(listing.open_table(manifest).rows())
     if not lines:
@@ -196,7 +211,7 @@ def _listed(manifest: Path) -> tuple[list[Row], str]:
         raise WrongUse(f"{manifest} lists '{repeated[0]}' more than once: give each item an id of its own, or one row")
     if len({row.split is None for row in rows}) > 1:
         raise WrongUse(f"{manifest} gives some items a split and some none: fill column 'split' or leave it out")
-    return rows, "text" if where == "text" else _modality(rows, manifest)
+    return rows, "text" if where == "text" else _modality(rows, manifest, asked)
 
 
 def _row(line: dict[str, Any], number: int, where: str, manifest: Path) -> Row:
@@ -208,7 +223,7 @@ def _row(line: dict[str, Any], number: int, where: str, manifest: Path) -> Row:
     if known.get("split", "train") not in SPLITS:
         raise WrongUse(f"{manifest}, item {number}: split '{known['split']}' is none of {', '.join(SPLITS)}")
     path = manifest.parent / known["path"] if where == "path" else None
-    if path is not None and not path.is_file():
+    if path is not None and not path.exists():
         raise WrongUse(f"{manifest}, item {number}: there is no file {path}")
     return Row(
         id=listing.item_id(known, number),
@@ -218,7 +233,7 @@ def _row(line: dict[str, Any], number: int, where: str, manifest: Path) -> Row:
         group=known.get("group"),
         split=known.get("split"),
         # A builder records digests, so that a built-in set has one fingerprint on every machine.
-        state=str(line.get("sha256") or _state(path)) if path else digest([known["text"]]),
+        state=str(line.get("sha256") or listing.state(path)) if path else digest([known["text"]]),
         payload=dict(_payload(extra)),
     )
 
@@ -230,20 +245,18 @@ def _payload(extra: dict[str, Any]) -> Iterator[tuple[str, str | int | float]]:
         yield name, value if isinstance(value, str | int | float) else str(value)
 
 
-def _modality(rows: list[Row], manifest: Path) -> str:
-    kinds = {modalities.of_path(row.path): row.path for row in rows if row.path}
+def _modality(rows: list[Row], manifest: Path, asked: str | None) -> str:
+    among = (asked,) if asked else ()
+    kinds = {asked if row.path.is_dir() else modalities.of_path(row.path, among): row.path for row in rows if row.path}
     if None in kinds:
-        suffixes = [suffix for name in modalities.names() for suffix in modalities.get(name).media_types]
-        raise WrongUse(f"{manifest} lists {kinds[None]}, of no known kind; accepted suffixes: {', '.join(suffixes)}")
+        suffixes = modalities.suffixes(asked) if asked else _all_suffixes()
+        what = f"no {asked} item" if asked else "of no known kind"
+        raise WrongUse(f"{manifest} lists {kinds[None]}, {what}; accepted suffixes: {', '.join(suffixes)}")
     if len(kinds) > 1:
         examples = ", ".join(f"{kind} ({path.name})" for kind, path in kinds.items())
         raise WrongUse(f"{manifest} mixes kinds of items: {examples}; write one manifest for each")
     return str(next(iter(kinds)))
 
 
-def _state(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:
-        return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"
+def _all_suffixes() -> tuple[str, ...]:
+    return tuple(suffix for name in modalities.names() for suffix in modalities.get(name).media_types)

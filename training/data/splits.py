@@ -8,15 +8,13 @@ sources that hold such copies name their groups. Knows nothing of files.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-SIDE = 8  # pixels of a look
 # Root mean square difference of two looks, in grey levels of 255, up to which they are the same picture. Measured on
 # 3,708 emoji: copies at JPEG quality 40 or two thirds the size differ by 0.06 of the picture's own contrast in the
 # median and by 0.17 at the 99th percentile; 99.4 % or more of them are found. Of the pairs of scikit-learn's 1,797
@@ -25,30 +23,16 @@ OF_CONTRAST, LEAST, MOST = 0.2, 2.0, 12.0
 BLOCK = 512  # rows compared at a time: 20,000 items take 3 s on one core, and 1.1 GB if all look the same
 
 
-def look(image: np.ndarray) -> np.ndarray:
-    """uint8 [8, 8, 3], the mean colours of a uint8 [H, W, 3] image."""
-    return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX))
-
-
-def words(text: str) -> str:
-    """A digest of the words of a text, blind to case and spacing."""
-    return hashlib.sha256(" ".join(text.casefold().split()).encode()).hexdigest()
-
-
-# modality -> what of a decoded item is compared
-MARKS: dict[str, Callable[[Any], Any]] = {"image": look, "text": words}
-
-
-def near_duplicates(modality: str, marks: Sequence[Any], given: Sequence[str]) -> list[str]:
+def near_duplicates(marks: Sequence[Any], given: Sequence[str]) -> list[str]:
     """The group of each item: one name for all that `given` or their marks hold together.
 
-    marks     [N]  of `MARKS[modality]`
+    marks     [N]  looks, or digests (`Modality.mark`)
     given     [N]  groups that the source names; an item's id where it names none
     returns   [N]  the first of the group's given names in sorted order
     """
     if not marks:
         return []
-    same = alike(np.stack(marks)) if modality == "image" else _first(marks)
+    same = alike(np.stack(marks)) if isinstance(marks[0], np.ndarray) else _first(marks)
     together = _connected(np.arange(len(given)), same, _first(given))
     names: dict[int, str] = {}
     for group, name in zip(together, given, strict=True):

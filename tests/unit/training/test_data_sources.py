@@ -254,3 +254,19 @@ def test_a_source_that_is_nothing_lists_what_there_is(tmp_path, data):
 def test_a_built_in_set_that_is_not_here_names_the_command(data):
     with pytest.raises(WrongUse, match="enfold data fetch emoji"):
         open_dataset("emoji", data=data)
+
+
+def test_a_folder_of_scans_opens_and_copies_share_a_group(tmp_path, data):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(4, 4, 4)))
+    (tmp_path / "copy_of_a.npy").write_bytes((tmp_path / "a.npy").read_bytes())
+    dataset = open_dataset(str(tmp_path), data=data)
+    assert (dataset.modality, len(dataset)) == ("volume", 4)
+    groups = {record.id: record.group for record in dataset.records}
+    assert groups["a.npy"] == groups["copy_of_a.npy"] != groups["b.npy"]
+
+
+def test_files_of_several_kinds_are_read_as_what_is_asked_for(photos, data):
+    with pytest.raises(WrongUse, match=r"holds no item that can be read; accepted suffixes: \.txt"):
+        open_dataset(str(photos), data=data, modality="text")

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from enfold import modalities
 from tests.unit.training.data_pictures import picture
 from training.data import splits
+
+IMAGE = modalities.get("image")(None)
 
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:
@@ -30,7 +33,7 @@ COPIES = {
 
 
 def looks(images: list[Image.Image]) -> np.ndarray:
-    return np.stack([splits.look(np.asarray(image)) for image in images])
+    return np.stack([IMAGE.mark(np.asarray(image)) for image in images])
 
 
 @pytest.mark.parametrize("change", COPIES)
@@ -67,18 +70,18 @@ def test_blank_pictures_of_different_grey_stay_apart():
 
 def test_texts_are_the_same_whatever_their_case_and_spacing():
     texts = ["Straße im Regen", "a cat", "  STRASSE im\n Regen ", "a  dog"]
-    groups = splits.near_duplicates("text", [splits.words(text) for text in texts], ["1", "2", "3", "4"])
+    groups = splits.near_duplicates([modalities.get("text")(None).mark(text) for text in texts], ["1", "2", "3", "4"])
     assert groups == ["1", "2", "1", "4"]
 
 
 def test_given_groups_and_likeness_chain():
     """a ~ b by group, b ~ c by look: one group of three, named by the first of its names."""
-    marks = [splits.look(np.asarray(picture(seed))) for seed in (0, 1, 1, 2)]
-    assert splits.near_duplicates("image", marks, ["z", "z", "c", "d"]) == ["c", "c", "c", "d"]
+    marks = [IMAGE.mark(np.asarray(picture(seed))) for seed in (0, 1, 1, 2)]
+    assert splits.near_duplicates(marks, ["z", "z", "c", "d"]) == ["c", "c", "c", "d"]
 
 
 def test_no_items_make_no_groups():
-    assert splits.near_duplicates("image", [], []) == []
+    assert splits.near_duplicates([], []) == []
     assert splits.assign_splits([], []) == []
 
 

@@ -59,8 +59,8 @@ def build(packages: Mapping[str, Path], target: Path) -> None:
         for vendor in VENDORS
     ]
     reader = modalities.get("image")(None)
-    looks = [splits.look(reader.read(row["file"])) for row in rows]
-    groups = splits.near_duplicates("image", looks, [row["group"] for row in rows])
+    looks = [reader.mark(reader.read(row["file"])) for row in rows]
+    groups = splits.near_duplicates(looks, [row["group"] for row in rows])
     rows = [{**row, "group": group} for row, group in zip(rows, groups, strict=True)]
     kept = _large_classes(rows)
     for row in kept:

@@ -1,0 +1,110 @@
+"""Items of every modality: what the contract suite, and whoever else needs a real file of a kind, goes by.
+
+A modality is in the suite by having its examples here: a file for every suffix that it reads.
+"""
+
+import gzip
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from enfold.modalities import get
+from enfold.modalities.image import ImagePreprocess, Tile
+from enfold.modalities.text import TOKENIZER, TextPreprocess
+from enfold.modalities.volume import VolumePreprocess
+
+
+@dataclass(frozen=True)
+class Examples:
+    preprocess: Any
+    files: dict[str, bytes]  # suffix -> a file
+    large: bytes  # one that the encoder takes in parts, and that costs no less than any of `files`
+    bad: dict[str, bytes]  # what is wrong -> a file
+    write: Callable[[Path], None] = field(default=lambda folder: None)  # the resources that preprocess names
+
+
+def examples(modality: str) -> Examples:
+    """Raises KeyError for a modality without examples: write them."""
+    found: Examples = {"image": _image, "text": _text, "volume": _volume}[modality]()
+    return found
+
+
+def reader(modality: str, folder: Path) -> Any:
+    """The modality, with its resources written to `folder`."""
+    found = examples(modality)
+    found.write(folder)
+    return get(modality)(found.preprocess, folder=folder)
+
+
+def _image() -> Examples:
+    kinds = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP"}
+    kinds |= {".tif": "TIFF", ".tiff": "TIFF"}
+    moving = io.BytesIO()
+    frames = [Image.fromarray(_colours(8, 8, seed)) for seed in range(3)]
+    frames[0].save(moving, "GIF", save_all=True, append_images=frames[1:])
+    return Examples(
+        ImagePreprocess(size=16, tile=Tile(side=16)),
+        {suffix: _picture(kind) for suffix, kind in kinds.items()},
+        large=_picture("PNG", 64),
+        bad={"an animation": moving.getvalue(), "one pixel": _picture("PNG", 1), "a text": b"nothing of the kind"},
+    )
+
+
+def _text() -> Examples:
+    def write(folder: Path) -> None:
+        words = {word: i for i, word in enumerate(("[PAD]", "[UNK]", *"abcdefghijklmnopqrstuvwxyz"))}
+        tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        (folder / "resources").mkdir(parents=True, exist_ok=True)
+        tokenizer.save(str(folder / TOKENIZER))
+
+    return Examples(
+        TextPreprocess(max_tokens=8, overlap_tokens=2),
+        dict.fromkeys((".txt", ".md"), b"a b c"),
+        large=b"a b c d " * 9,
+        bad={"nothing": b"", "blanks": b" \n", "no UTF-8": b"\xff\xfe a"},
+        write=write,
+    )
+
+
+def _volume() -> Examples:
+    values = np.random.default_rng(0).normal(100, 10, (12, 14, 10)).astype(np.float32)
+
+    def nifti(values: np.ndarray) -> bytes:
+        return bytes(nibabel.Nifti1Image(values, np.diag([1.0, 1, 2, 1])).to_bytes())
+
+    return Examples(
+        VolumePreprocess(spacing=2.0, patch=8),
+        {".nii": nifti(values), ".nii.gz": gzip.compress(nifti(values)), ".npy": npy(values)},
+        large=nifti(np.tile(values, (2, 2, 2))),
+        bad={
+            "four axes": nifti(np.zeros((4, 4, 4, 3), np.float32)),
+            "complex": nifti(np.zeros((4, 4, 4), np.complex64)),
+            "objects": npy(np.array([[[None]]])),
+            "no voxels": npy(np.zeros((0, 4, 4), np.float32)),
+        },
+    )
+
+
+def npy(values: np.ndarray) -> bytes:
+    """The array as a .npy file."""
+    file = io.BytesIO()
+    np.save(file, values, allow_pickle=True)
+    return file.getvalue()
+
+
+def _picture(kind: str, side: int = 24) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(_colours(side, side)).save(file, kind)
+    return file.getvalue()
+
+
+def _colours(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 200, (height, width, 3), dtype=np.uint8)
