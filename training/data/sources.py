@@ -98,7 +98,7 @@ def _folder(folder: Path, data: Path, asked: str | None) -> Dataset:
     listed = listing.find(folder, suffixes, modalities.get(asked).members if asked else ())
     kinds = {path: asked or modalities.of_path(path) for path in listed}
     if not kinds:
-        raise WrongUse(f"{folder} holds no item that can be read; accepted suffixes: {', '.join(suffixes)}")
+        raise WrongUse(f"{folder} holds no {asked or 'readable'} files; accepted suffixes: {', '.join(suffixes)}")
     modality = str(Counter(kinds.values()).most_common(1)[0][0])
     files = [path for path, kind in kinds.items() if kind == modality]
     rows = [

@@ -152,7 +152,7 @@ def test_a_missing_library_names_its_extra(folder, data, monkeypatch):
 
 
 def test_pictures_cannot_judge_a_text_encoder(folder, tmp_path, home):
-    with pytest.raises(EnfoldError, match="the encoder takes text items, data set 'photos' holds image items"):
+    with pytest.raises(EnfoldError, match="photos holds no text files"):
         import_model(folder, "bert", data=str(drafts.photos(tmp_path / "photos", 12)))
 
 

@@ -268,5 +268,5 @@ def test_a_folder_of_scans_opens_and_copies_share_a_group(tmp_path, data):
 
 
 def test_files_of_several_kinds_are_read_as_what_is_asked_for(photos, data):
-    with pytest.raises(WrongUse, match=r"holds no item that can be read; accepted suffixes: \.txt"):
+    with pytest.raises(WrongUse, match=r"holds no text files; accepted suffixes: \.txt"):
         open_dataset(str(photos), data=data, modality="text")
