@@ -111,6 +111,10 @@ class _Api:
         request = {key: value for key, value in body.items() if value is not None}
         return self._run(_post(f"/collections/{collection}/search", request, wire.SearchResponse))
 
+    def make_head(self, collection: str, *, field: str = "label") -> Any:
+        """`wire.Head`: the next version of the collection's model, which also answers task `nearest`."""
+        return self._run(_post("/heads", wire.NewHead(collection=collection, field=field), wire.Head))
+
     def delete(self, collection: str, *, source: str | None = None, ids: Sequence[str] = ()) -> Any:
         """How many points were erased."""
         request = wire.DeleteRequest(source=source, ids=list(ids))

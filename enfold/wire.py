@@ -227,6 +227,21 @@ class Facet(Record):
     count: int
 
 
+class NewHead(Record):
+    """A task for the model that filled a collection, from the labels that its points carry."""
+
+    collection: str
+    field: str = Field("label", description="payload field that holds the label")
+
+
+class Head(Record):
+    model: str = Field(description="the new version, which also answers the task")
+    task: str
+    labels: dict[str, int] = Field(description="how many points each was made from")
+    left_out: list[str] = Field([], description="labels of a single point")
+    leave_one_out_accuracy: float = Field(description="of the points themselves, each judged without it")
+
+
 class Job(Record):
     id: str
     kind: str

@@ -34,7 +34,7 @@ from enfold.modalities import Modality
 from enfold.model import Model
 from enfold.points import point_id
 from enfold.space import same_space
-from serving import oip, openai, openapi, rerank, tracing
+from serving import heads, oip, openai, openapi, rerank, tracing
 from serving.batcher import Backlog
 from serving.bodies import errors_of, read, read_json, vectors_as
 from serving.dialects import Dialects
@@ -216,6 +216,15 @@ def models(rooms: InRooms) -> list[wire.ModelInfo]:
 def model(name: str, rooms: InRooms) -> wire.ModelInfo:
     """One loaded bundle, by name, name@version or name@alias."""
     return describe(rooms.models.select(name))
+
+
+@app.post("/heads", status_code=201)
+async def make_head(asked: wire.NewHead, rooms: InRooms) -> wire.Head:
+    """A classifier of a few examples: the next version of a model answers task `nearest` by the labels of points."""
+    kept = await run_in_threadpool(rooms.index.collection, asked.collection)
+    facts = kept.info()
+    model, _ = await rooms.engine.run(rooms.models.of_space, facts.space, facts.modality)
+    return await run_in_threadpool(heads.make, kept, asked, model.bundle, model.size, rooms.settings.bundles)
 
 
 @app.get("/limits")
