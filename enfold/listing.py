@@ -5,9 +5,12 @@ Training and batch jobs list a source by this one code, so that an item has the 
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from enfold import archives
+from enfold.archives import Packed
 from enfold.errors import WrongUse, require
 
 MANIFESTS = (".csv", ".parquet", ".jsonl")
@@ -31,9 +34,11 @@ def find(folder: Path, suffixes: Collection[str], members: tuple[str, ...] = ())
     return sorted({path.parent if path.parent in whole else path for path in shown})
 
 
-def state(path: Path) -> str:
+def state(path: Path | Packed) -> str:
     """Changes when an item's file does, or one of its folder's."""
     try:
+        if isinstance(path, Packed):
+            return path.state()
         facts = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
         return " ".join(f"{status.st_size} {status.st_mtime_ns}" for status in (file.stat() for file in facts))
     except (OSError, ValueError):
@@ -56,11 +61,15 @@ def readable(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A manifest: its Arrow schema, how many rows it has, and what reads them in batches."""
+    """A manifest: its Arrow schema, how many rows it has, and what reads them in batches.
+
+    A column of files of a Parquet manifest is no part of that: `files` is its name.
+    """
 
     schema: Any
     count: int
     batches: Callable[[], Iterator[Any]]
+    files: str | None = None
 
     def rows(self) -> Iterator[dict[str, Any]]:
         return (row for batch in self.batches() for row in batch.to_pylist())
@@ -73,7 +82,11 @@ def open_table(manifest: Path) -> Table:
     try:
         if suffix == ".parquet":
             file = require("pyarrow.parquet", "batch", "reading a manifest").ParquetFile(manifest)
-            return Table(file.schema_arrow, file.metadata.num_rows, file.iter_batches)
+            schema, files = file.schema_arrow, archives.files_columns(file.schema_arrow)
+            kept = [name for name in schema.names if name not in files]
+            plain = pa.schema([schema.field(name) for name in kept])
+            read = partial(file.iter_batches, columns=kept)
+            return Table(plain, file.metadata.num_rows, read, next(iter(files), None))
         table = _csv(manifest) if suffix == ".csv" else _jsonl(manifest)
     except (pa.ArrowException, ValueError) as error:
         reason = (str(error).splitlines() or ["?"])[0]

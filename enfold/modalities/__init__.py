@@ -22,9 +22,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from enfold.archives import Packed
 from enfold.errors import BadItem, TooLarge, UnknownName
 
 Arrays = dict[str, np.ndarray]
+Stored = bytes | str | Path | Packed  # a file: its content, or where it lies
 Value = TypeVar("Value")  # what an item is once decoded: uint8 [H, W, 3], str, …
 
 
@@ -121,12 +123,16 @@ class Modality(ABC, Generic[Value]):
                 f"field '{self.name}' is not base64: send the file's bytes encoded, without a data: prefix"
             ) from None
 
-    def file_bytes(self, item: bytes | str | Path) -> bytes:
+    def file_bytes(self, item: Stored) -> bytes:
         """A file's content, its size checked before it is read. Raises TooLarge, or OSError as the file system does."""
-        size, most = len(item) if isinstance(item, bytes) else Path(item).stat().st_size, self.limits.max_bytes
-        if size > most:
-            raise TooLarge(f"the {self.name} has {size:,} bytes; at most {most:,} are read")
-        return item if isinstance(item, bytes) else Path(item).read_bytes()
+        place = Path(item) if isinstance(item, str) else item
+        if isinstance(place, bytes):
+            size = len(place)
+        else:
+            size = place.size if isinstance(place, Packed) else place.stat().st_size
+        if size > self.limits.max_bytes:
+            raise TooLarge(f"the {self.name} has {size:,} bytes; at most {self.limits.max_bytes:,} are read")
+        return place if isinstance(place, bytes) else place.read_bytes()
 
 
 @cache

@@ -7,7 +7,6 @@ palette spread to three channels, 16 bits brought down to 8. An animation is a v
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, Field
 
 from enfold.errors import BadItem, TooLarge
-from enfold.modalities import Modality, Part, Sample, Spec
+from enfold.modalities import Modality, Part, Sample, Spec, Stored
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 FILTERS = {"bilinear": Pillow.Resampling.BILINEAR, "bicubic": Pillow.Resampling.BICUBIC}
@@ -78,7 +77,7 @@ class Image(Modality[np.ndarray]):
             if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] != 3:
                 raise BadItem(f"an image array is uint8 [H, W, 3]; this one is {item.dtype} {list(item.shape)}")
             return item
-        if isinstance(item, bytes | str | Path):
+        if isinstance(item, Stored):
             return self._rgb(self._open(self.file_bytes(item)))
         if isinstance(item, Pillow.Image):
             return self._rgb(item)

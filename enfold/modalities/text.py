@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
+from enfold.archives import Packed
 from enfold.errors import BadItem, TooLarge, require
 from enfold.modalities import Arrays, Modality, Part, Sample, Spec
 
@@ -51,7 +52,7 @@ class Text(Modality[str]):
 
     def read(self, item: Any) -> str:
         """A str in NFC from a str, UTF-8 bytes or the path of a text file (a Path: a str is the text itself)."""
-        if isinstance(item, bytes | Path):
+        if isinstance(item, bytes | Path | Packed):
             try:
                 item = self.file_bytes(item).decode("utf-8-sig")
             except UnicodeDecodeError as error:

@@ -12,14 +12,13 @@ import io
 import zlib
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, Field
 
 from enfold.errors import BadItem, TooLarge, require
-from enfold.modalities import Modality, Part, Sample, Spec
+from enfold.modalities import Modality, Part, Sample, Spec, Stored
 
 _HEADER_BYTES = 2**20  # that may lie between the start of a NIfTI file and its voxels
 
@@ -72,7 +71,7 @@ class Volume(Modality[Voxels]):
         """From file bytes, a path, an array [X, Y, Z] or `Voxels`. Raises BadItem or TooLarge."""
         if isinstance(item, Voxels):
             return item
-        if isinstance(item, bytes | str | Path):
+        if isinstance(item, Stored):
             item = self._decode(self.file_bytes(item))
         if isinstance(item, np.ndarray):
             self._check_shape(item.shape)

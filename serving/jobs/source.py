@@ -1,4 +1,4 @@
-"""Where items come from: a folder, one file, or a CSV, Parquet or JSONL manifest.
+"""Where items come from: a folder, one file, a WebDataset, or a CSV, Parquet or JSONL manifest.
 
 A manifest has a column `path` (relative to its own folder) or `text`, and may have `id`; every other column becomes
 payload, except where a fact of our own (source, item, space, …) has its name. A folder with a manifest.parquet is read
@@ -9,12 +9,14 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from enfold import listing, modalities
+from enfold import archives, listing, modalities
+from enfold.archives import Packed
 from enfold.errors import WrongUse
 from enfold.listing import MANIFESTS
 from serving.jobs.shards import RESERVED
@@ -25,12 +27,12 @@ _OWN = {"path", "text"} | RESERVED  # columns that are no payload
 @dataclass(frozen=True, slots=True)
 class Item:
     key: str  # which item of its source, the same in every run
-    raw: Path | str  # a file, or the text itself
+    raw: Path | Packed | str  # a file, or the text itself
     fields: dict[str, Any] = field(default_factory=dict)
 
     def state(self) -> str:
         """Changes when the item or its fields do."""
-        content = listing.state(self.raw) if isinstance(self.raw, Path) else self.raw
+        content = listing.state(self.raw) if not isinstance(self.raw, str) else self.raw
         return hashlib.sha256(repr((content, self.fields)).encode()).hexdigest()[:32]
 
 
@@ -66,6 +68,8 @@ def open_source(name: str, *, modality: str, data: Path) -> Source:
     manifest = path / "manifest.parquet" if path.is_dir() else path
     if manifest.suffix.lower() in MANIFESTS and manifest.is_file():
         return _table(manifest, uri, modality)
+    if archives.shards(path):
+        return _webdataset(path, uri, modality)
     if path.is_dir():
         return _folder(path, uri, modality)
     return Source(uri, 1, {}, lambda: iter([Item(path.name, path)]))
@@ -84,21 +88,36 @@ def _folder(folder: Path, uri: str, modality: str) -> Source:
     return Source(uri, len(files), {"split": pa.string(), "label": pa.string()}, items)
 
 
+def _webdataset(path: Path, uri: str, modality: str) -> Source:
+    files, suffixes = archives.shards(path), modalities.suffixes(modality)
+    count = sum(1 for _ in archives.of_shards(files, suffixes))
+    if not count:
+        raise WrongUse(f"the shards of {path} hold no {modality} files ({', '.join(suffixes)})")
+
+    def items() -> Iterator[Item]:
+        return (Item(entry.key, entry.place, entry.fields) for entry in archives.of_shards(files, suffixes))
+
+    return Source(uri, count, dict.fromkeys(("split", "label", "caption"), pa.string()), items)
+
+
 def _table(manifest: Path, uri: str, modality: str) -> Source:
     table = listing.open_table(manifest)
     wanted = ("text", "path") if modality == "text" else ("path",)
     content = next((name for name in wanted if name in table.schema.names), None)
-    if content is None:
+    if content is None and table.files is None:
         has = ", ".join(table.schema.names)
-        raise WrongUse(f"{manifest} has columns {has}; {modality} items need {' or '.join(wanted)}")
+        raise WrongUse(
+            f"{manifest} has columns {has}; {modality} items need {' or '.join(wanted)}, or a column of bytes"
+        )
     if not table.count:
         raise WrongUse(f"{manifest} has no rows")
     fields = {column.name: _kept(column.type) for column in table.schema if column.name not in _OWN}
 
     def items() -> Iterator[Item]:
-        for number, row in enumerate(table.rows(), 1):
-            value = str(row[content] or "")
-            raw = value if content == "text" else manifest.parent / value
+        files = archives.of_parquet(manifest, table.files) if content is None and table.files else repeat(None)
+        for (number, row), file in zip(enumerate(table.rows(), 1), files, strict=False):
+            value = str(row[content] or "") if content else ""
+            raw = file or (value if content == "text" else manifest.parent / value)
             kept = {name: plain for name in fields if (plain := _plain(row[name])) is not None}
             yield Item(listing.item_id(row, number), raw, kept)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from enfold.archives import Packed
 from enfold.errors import BadItem, UnknownName
 from enfold.listing import SPLITS
 from enfold.modalities import Arrays, Modality
@@ -20,10 +21,10 @@ from enfold.modalities import Arrays, Modality
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One item: a file at `path`, or the inline text `value`."""
+    """One item: a file at `path`, which may lie in an archive, or the inline text `value`."""
 
     id: str
-    path: Path | None
+    path: Path | Packed | None
     value: str | None
     label: str | None
     group: str  # items of one group show the same thing and share a split

@@ -1,9 +1,9 @@
-"""Opens a source as a data set: a built-in name, a folder of items, or a CSV, Parquet or JSONL manifest.
+"""Opens a source as a data set: a built-in name, a folder of items, a WebDataset, or a CSV, Parquet or JSONL manifest.
 
-A manifest has a column `path` (relative to its own folder) or `text`, and may have `id`, `label`, `group` and `split`;
-every other column travels as payload. Built-in sets are folders with a manifest, opened by the same code. Whatever a
-user brings is decoded once, to find near-duplicates and items that cannot be read; the verdict is kept until a file
-changes.
+A manifest has a column `path` (relative to its own folder), `text`, or in Parquet one of bytes, and may have `id`,
+`label`, `group` and `split`; every other column travels as payload. Built-in sets are folders with a manifest, opened
+by the same code. Whatever a user brings is decoded once, to find near-duplicates and items that cannot be read; the
+verdict is kept until a file changes.
 """
 
 import hashlib
@@ -11,7 +11,8 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -20,7 +21,8 @@ import orjson
 from rich.console import Console
 from rich.progress import track
 
-from enfold import listing, modalities
+from enfold import archives, listing, modalities
+from enfold.archives import Cell, Packed
 from enfold.errors import BadItem, UnknownName, WrongUse
 from enfold.listing import COLUMNS, MANIFESTS, SPLITS
 from training.data import builders, splits
@@ -34,7 +36,7 @@ class Row:
     """An item as its source lists it: None where the source says nothing."""
 
     id: str
-    path: Path | None = None
+    path: Path | Packed | None = None
     value: str | None = None
     label: str | None = None
     group: str | None = None
@@ -63,6 +65,8 @@ def open_dataset(source: str, *, data: Path, modality: str | None = None) -> Dat
     if source in builders.names():
         return _built_in(source, data)
     path = Path(source).expanduser()
+    if archives.shards(path):
+        return _webdataset(path, data, modality)
     if path.is_dir():
         manifest = path / "manifest.parquet"
         return _manifest(manifest, data, modality) if manifest.is_file() else _folder(path, data, modality)
@@ -115,6 +119,33 @@ def _folder(folder: Path, data: Path, asked: str | None) -> Dataset:
         (listing.readable(path), f"a {kind} among {modality} items") for path, kind in kinds.items() if kind != modality
     ]
     return _dataset(folder.resolve().name, modality, rows, _verdicts(rows, modality, data), folder, others=others)
+
+
+def _webdataset(source: Path, data: Path, asked: str | None) -> Dataset:
+    """Every sample of the shards, of the kind asked for or the one that most of them are."""
+    files = archives.shards(source)
+    suffixes = modalities.suffixes(asked) if asked else _all_suffixes()
+    found = list(archives.of_shards(files, suffixes))
+    kinds = Counter(asked or modalities.of_path(entry.place.name) for entry in found)
+    if not kinds:
+        raise WrongUse(f"the shards of {source} hold no {asked or 'readable'} files; accepted: {', '.join(suffixes)}")
+    modality = str(kinds.most_common(1)[0][0])
+    rows = [
+        Row(
+            id=entry.key,
+            path=entry.place,
+            label=entry.fields.get("label"),
+            split=entry.fields.get("split"),
+            state=entry.place.state(),
+            payload={name: value for name, value in entry.fields.items() if name not in COLUMNS},
+        )
+        for entry in found
+        if asked or modalities.of_path(entry.place.name) == modality
+    ]
+    if len({row.split is None for row in rows}) > 1:  # shards of which only some say what they are for
+        rows = [replace(row, split=None) for row in rows]
+    name = source.stem if source.is_file() else source.resolve().name
+    return _dataset(name, modality, rows, _verdicts(rows, modality, data), source.parent)
 
 
 def _dataset(
@@ -190,6 +221,8 @@ def _bytes_of(row: Row) -> str:
     """A digest of the item's file, or of all its folder's."""
     assert row.path is not None
     total = hashlib.sha256()
+    if isinstance(row.path, Packed):
+        return hashlib.sha256(row.path.read_bytes()).hexdigest()
     for path in sorted(row.path.iterdir()) if row.path.is_dir() else [row.path]:
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
@@ -198,42 +231,56 @@ def _bytes_of(row: Row) -> str:
 
 def _listed(manifest: Path, asked: str | None) -> tuple[list[Row], str]:
     """The rows of a manifest and their modality."""
-    lines = list(listing.open_table(manifest).rows())
+    table = listing.open_table(manifest)
+    lines = list(table.rows())
     if not lines:
         raise WrongUse(f"{manifest} lists no items")
     columns = list(dict.fromkeys(name for line in lines for name in line))
     where = next((name for name in ("path", "text") if name in columns), None)
-    if where is None:
-        raise WrongUse(f"{manifest} needs a column 'path' or 'text'; it has: {', '.join(map(str, columns))}")
-    rows = [_row(line, number, where, manifest) for number, line in enumerate(lines, 1)]
+    if where is None and table.files is None:
+        has = ", ".join(map(str, columns))
+        raise WrongUse(f"{manifest} needs a column 'path' or 'text', or in Parquet one of bytes; it has: {has}")
+    if where is None and asked is None:
+        raise WrongUse(
+            f"{manifest} holds files in column '{table.files}': say what they are to be read as (--modality)"
+        )
+    cells = archives.of_parquet(manifest, table.files) if where is None and table.files else repeat(None)
+    numbered = zip(enumerate(lines, 1), cells, strict=False)
+    rows = [_row(line, number, where, manifest, cell) for (number, line), cell in numbered]
     repeated = [id for id, count in Counter(row.id for row in rows).items() if count > 1]
     if repeated:
         raise WrongUse(f"{manifest} lists '{repeated[0]}' more than once: give each item an id of its own, or one row")
     if len({row.split is None for row in rows}) > 1:
         raise WrongUse(f"{manifest} gives some items a split and some none: fill column 'split' or leave it out")
+    if where is None:
+        return rows, str(asked)
     return rows, "text" if where == "text" else _modality(rows, manifest, asked)
 
 
-def _row(line: dict[str, Any], number: int, where: str, manifest: Path) -> Row:
-    """One line, checked. A line without the item it should name is refused, not skipped."""
+def _row(line: dict[str, Any], number: int, where: str | None, manifest: Path, cell: Cell | None) -> Row:
+    """One line, checked. A line without the item it should name is refused, not skipped.
+
+    where   the column that names the item; None for one that is the `cell`
+    """
     known = {name: str(line[name]) for name in COLUMNS if line.get(name) not in (None, "")}
-    extra = {name: value for name, value in line.items() if name not in COLUMNS or (name == "text" and where == "path")}
-    if where not in known:
+    extra = {name: value for name, value in line.items() if name not in COLUMNS or (name == "text" and where != name)}
+    if where is not None and where not in known:
         raise WrongUse(f"{manifest}, item {number}: column '{where}' is empty")
     if known.get("split", "train") not in SPLITS:
         raise WrongUse(f"{manifest}, item {number}: split '{known['split']}' is none of {', '.join(SPLITS)}")
-    path = manifest.parent / known["path"] if where == "path" else None
-    if path is not None and not path.exists():
-        raise WrongUse(f"{manifest}, item {number}: there is no file {path}")
+    file = manifest.parent / known["path"] if where == "path" else None
+    if file is not None and not file.exists():
+        raise WrongUse(f"{manifest}, item {number}: there is no file {file}")
+    place = file or cell
     return Row(
         id=listing.item_id(known, number),
-        path=path,
-        value=None if path else known["text"],
+        path=place,
+        value=None if place else known["text"],
         label=known.get("label"),
         group=known.get("group"),
         split=known.get("split"),
         # A builder records digests, so that a built-in set has one fingerprint on every machine.
-        state=str(line.get("sha256") or listing.state(path)) if path else digest([known["text"]]),
+        state=str(line.get("sha256") or listing.state(place)) if place else digest([known["text"]]),
         payload=dict(_payload(extra)),
     )
 
@@ -247,7 +294,8 @@ def _payload(extra: dict[str, Any]) -> Iterator[tuple[str, str | int | float]]:
 
 def _modality(rows: list[Row], manifest: Path, asked: str | None) -> str:
     among = (asked,) if asked else ()
-    kinds = {asked if row.path.is_dir() else modalities.of_path(row.path, among): row.path for row in rows if row.path}
+    paths = [row.path for row in rows if isinstance(row.path, Path)]
+    kinds = {asked if path.is_dir() else modalities.of_path(path, among): path for path in paths}
     if None in kinds:
         suffixes = modalities.suffixes(asked) if asked else _all_suffixes()
         what = f"no {asked} item" if asked else "of no known kind"

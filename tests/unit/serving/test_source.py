@@ -1,6 +1,8 @@
 """Where items come from: folders and manifests, each item with the same key in every run."""
 
+import io
 import json
+import tarfile
 
 import pyarrow as pa
 import pytest
@@ -43,6 +45,30 @@ def test_a_file_name_that_is_no_unicode_is_still_an_item(tmp_path):
     [item] = items(tmp_path / "photos", tmp_path)
     assert item.key == "caf\\xe9.png"
     assert item.raw.exists()
+
+
+def test_shards_and_cells_give_items_with_their_fields(tmp_path):
+    folder = pictures(tmp_path / "photos", 3)
+    files = [(path.stem, path.parent.name, path.read_bytes()) for path in sorted(folder.rglob("*.png"))]
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "train-0.tar", "w") as archive:
+        for stem, label, content in files:
+            for name, piece in ((f"{stem}.png", content), (f"{stem}.cls", label.encode())):
+                facts = tarfile.TarInfo(name)
+                facts.size = len(piece)
+                archive.addfile(facts, io.BytesIO(piece))
+    stems, labels, contents = zip(*files, strict=True)
+    parquet.write_table(pa.table({"id": stems, "label": labels, "image": contents}), tmp_path / "a.parquet")
+    shards, cells = items(tmp_path / "shards", tmp_path), items(tmp_path / "a.parquet", tmp_path)
+    assert [item.key for item in shards] == [f"train-0.tar/{stem}" for stem in stems]
+    assert [item.fields for item in shards] == [{"split": "train", "label": label} for label in labels]
+    assert [(item.key, item.fields) for item in cells] == [
+        (s, {"label": n}) for s, n in zip(stems, labels, strict=True)
+    ]
+    assert [item.raw.read_bytes() for item in (*shards, *cells)] == [*contents, *contents]
+    assert len({item.state() for item in (*shards, *cells)}) == 6
+    with pytest.raises(WrongUse, match="hold no text files"):
+        items(tmp_path / "shards", tmp_path, modality="text")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])

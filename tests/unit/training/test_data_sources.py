@@ -1,8 +1,11 @@
 """Laws of data sets and of the sources they are opened from."""
 
+import io
 import json
 import os
 import shutil
+import tarfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +203,9 @@ def test_what_is_wrong_with_a_manifest_is_said(photos, data):
 
     good = {"path": "cat/00.png"}
     assert "Empty JSON file" in refusal()
-    assert "needs a column 'path' or 'text'; it has: image, label" in refusal({"image": "x", "label": "y"})
+    assert "needs a column 'path' or 'text', or in Parquet one of bytes; it has: image, label" in refusal(
+        {"image": "x", "label": "y"}
+    )
     assert "item 2: there is no file" in refusal(good, {"path": "cat/none.png"})
     assert "item 2: column 'path' is empty" in refusal(good, {"path": None})
     assert "split 'dev' is none of train, val, test" in refusal({**good, "split": "dev"})
@@ -270,3 +275,27 @@ def test_a_folder_of_scans_opens_and_copies_share_a_group(tmp_path, data):
 def test_files_of_several_kinds_are_read_as_what_is_asked_for(photos, data):
     with pytest.raises(WrongUse, match=r"holds no text files; accepted suffixes: \.txt"):
         open_dataset(str(photos), data=data, modality="text")
+
+
+def test_a_webdataset_and_a_parquet_of_bytes_open_as_the_folder_they_were_made_of(photos, data, tmp_path):
+    folder = open_dataset(str(photos), data=data)
+    files = [(record.id, record.label, record.path.read_bytes()) for record in folder.records]
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "all-000.tar", "w") as archive:
+        for number, (_, label, content) in enumerate(files):
+            for name, piece in ((f"{number:03}.png", content), (f"{number:03}.cls", label.encode())):
+                facts = tarfile.TarInfo(name)
+                facts.size = len(piece)
+                archive.addfile(facts, io.BytesIO(piece))
+    ids, labels, contents = zip(*files, strict=True)
+    parquet.write_table(pa.table({"id": ids, "label": labels, "image": contents}), tmp_path / "all.parquet")
+    image = modalities.get("image")(None)
+    for source in (tmp_path / "shards", tmp_path / "shards" / "all-000.tar", tmp_path / "all.parquet"):
+        found = open_dataset(str(source), data=data, modality="image")
+        assert (found.modality, found.classes, len(found)) == ("image", folder.classes, len(folder))
+        assert found.labels().tolist() == folder.labels().tolist()
+        np.testing.assert_array_equal(found.read(5, image), folder.read(5, image))
+        groups = [sorted(Counter(record.group for record in one.records).values()) for one in (found, folder)]
+        assert groups[0] == groups[1]
+    with pytest.raises(WrongUse, match="holds files in column 'image': say what they are to be read as"):
+        open_dataset(str(tmp_path / "all.parquet"), data=data)
