@@ -5,11 +5,9 @@ Keys, body sizes and a queue that is full refuse before a body is read. Knows no
 """
 
 import asyncio
-import json
 import logging
 import re
 import secrets
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -36,22 +34,18 @@ from enfold.errors import (
     UnsupportedMedia,
     WrongUse,
 )
-from serving import tracing
+from serving import access, tracing
 from serving.call import CALL, TIMEOUT_HEADER, Call, timeout_of
-from serving.metrics import child
 
 PROBES = ("/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # answer without a key
 _UNTRACED = (*PROBES, "/metrics")
 PROBLEM = "application/problem+json"
-REQUESTS = Counter("enfold_requests", "Requests by route and status", ["method", "route", "status"])
-SECONDS = Histogram("enfold_request_seconds", "From the head of a request to the end of its answer", ["route"])
 LEFT = Counter("enfold_callers_left", "Callers who left before their answer")
 _METHODS = ("GET", "POST", "PUT", "DELETE")  # a caller must not be able to make up further series
 _SHOWN = 60  # characters of a value in an error
 _NO_ID = re.compile(r"[^A-Za-z0-9._-]")
 _WATCHED_SECONDS = 0.05  # after which it is looked whether the caller is still there: shorter work is not worth it
 _log = logging.getLogger(__name__)
-_access = logging.getLogger("enfold.access")
 
 
 class Door:
@@ -65,10 +59,7 @@ class Door:
     def __init__(self, app: ASGIApp, hot: Router, ours: FastAPI, work: Callable[[str, str], bool]):
         hot.default = app
         self._app, self._hot, self._ours, self._state, self._work = app, hot, ours, ours.state, work
-        if not _access.handlers:
-            _access.addHandler(logging.StreamHandler(sys.stderr))
-            _access.setLevel(logging.INFO)
-            _access.propagate = False
+        access.to_stderr()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -114,13 +105,9 @@ class Door:
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        child(REQUESTS, method, route, status).inc()
-        child(SECONDS, route).observe(seconds)
+        line = self._state.settings.access_log and scope["path"] not in PROBES
         tracing.answered(method, route, status)
-        if self._state.settings.access_log and scope["path"] not in PROBES:
-            line = {"request": request_id, "caller": CALL.get().caller, "method": method, "route": route}
-            line |= {"status": status, "ms": round(seconds * 1000, 2), "time": round(time.time(), 3)}
-            _access.info(json.dumps(line))
+        access.note(request_id, method, route, status, seconds, line=line)
 
     def _check_key(self, path: str, headers: Headers) -> None:
         key = self._state.settings.api_key

@@ -18,7 +18,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
 from enfold.errors import BadItem, EnfoldError, Expired, Unauthorized, UnknownName, WrongUse
-from serving import oip, tensors, tracing
+from serving import access, oip, tensors, tracing
 from serving.call import CALL, Call
 from serving.rooms import Rooms
 
@@ -34,6 +34,8 @@ _CODES = {
 }  # of an error's HTTP status; what is not here is the caller's: INVALID_ARGUMENT
 _CONTENTS = {"INT64": "int64_contents", "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents"}
 _CONTENTS |= dict.fromkeys(["INT8", "INT16", "INT32"], "int_contents") | {tensors.BYTES: "bytes_contents"}
+PROBES = ("ServerLive", "ServerReady")  # answer without a key
+_SERVICE = "inference.GRPCInferenceService"
 _CONTENTS |= dict.fromkeys(["UINT8", "UINT16", "UINT32"], "uint_contents")
 
 
@@ -54,13 +56,16 @@ def _answered(method: Callable[..., Awaitable[Any]]) -> Any:
 
     @wraps(method)
     async def answered(self: "Servicer", request: Any, context: Any) -> Any:
+        started = time.monotonic()
         call = Call(uuid.uuid4().hex, context.peer().rpartition(":")[0], self.deadline(context))
         CALL.set(call)
         try:
             self.check_key(method.__name__, context)
             async with asyncio.timeout(call.seconds_left):
                 with tracing.request(method.__name__, dict(context.invocation_metadata()), request_id=call.id):
-                    return await method(self, request)
+                    answer = await method(self, request)
+            self.note(method.__name__, call, 200, started)
+            return answer
         except TimeoutError:
             error: EnfoldError = Expired("the answer was not ready by the request's deadline: wait longer, or ask less")
         except EnfoldError as known:
@@ -68,6 +73,7 @@ def _answered(method: Callable[..., Awaitable[Any]]) -> Any:
         except Exception:
             _log.exception("request %s to %s failed", call.id, method.__name__)
             error = EnfoldError(f"the server failed; its log has the reason under request {call.id}")
+        self.note(method.__name__, call, error.status, started)
         await context.abort(_CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT), str(error))
 
     return answered
@@ -114,9 +120,13 @@ class Servicer(stubs.GRPCInferenceServiceServicer):
             raw_output_contents=[vectors.tobytes()],
         )
 
+    def note(self, method: str, call: Call, status: int, started: float) -> None:
+        line = self._rooms.settings.access_log and method not in PROBES
+        access.note(call.id, "gRPC", f"/{_SERVICE}/{method}", status, time.monotonic() - started, line=line)
+
     def check_key(self, method: str, context: Any) -> None:
         key = self._rooms.settings.api_key
-        if key is None or method in ("ServerLive", "ServerReady"):
+        if key is None or method in PROBES:
             return
         given = dict(context.invocation_metadata()).get("authorization", "")
         if not secrets.compare_digest(given.encode(), f"Bearer {key.get_secret_value()}".encode()):

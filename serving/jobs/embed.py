@@ -61,7 +61,9 @@ class Embedding(record.Arguments):
 
 
 def embed(
-    source: Annotated[str, typer.Argument(help="folder, file, .tar shards, CSV/Parquet/JSONL manifest, or fetched data set")],
+    source: Annotated[
+        str, typer.Argument(help="folder, file, .tar shards, CSV/Parquet/JSONL manifest, or fetched data set")
+    ],
     model: Annotated[str, typer.Option(help="bundle: name, name@version or name@alias")],
     to: Annotated[str, typer.Option(help="index://COLLECTION or parquet://DIR")],
     variant: Annotated[str, typer.Option(help="precision")] = "fp32",

@@ -1,6 +1,7 @@
 """The Open Inference Protocol over gRPC, by Triton's own client against a real server."""
 
 import asyncio
+import json
 import subprocess
 
 import numpy as np
@@ -147,6 +148,19 @@ def test_what_cannot_be_answered_has_a_code_and_a_sentence(triton):
     assert refused(triton, [texts("x" * 500_000)])[0] == "RESOURCE_EXHAUSTED"  # more than a body may have
     assert refused(triton, [texts("red")], client_timeout=1e-9)[0] in ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
     assert triton.is_server_live()
+
+
+def test_every_call_is_counted_and_logged_as_over_http(server, triton):
+    triton.infer("words", [texts("a line in the log")], headers=HEADERS)
+    refused(triton, [texts("x")], model="nothing")
+    route, log = "/inference.GRPCInferenceService/ModelInfer", server[0].log.read_text()
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{") and route in line]
+    assert [line["status"] for line in lines[-2:]] == [200, 404]
+    assert lines[-1]["method"] == "gRPC"
+    assert "a line in the log" not in log
+    with server[0].http() as http:
+        counted = http.get("/metrics").text
+    assert f'enfold_requests_total{{method="gRPC",route="{route}",status="404"}}' in counted
 
 
 def test_a_port_that_is_taken_is_told_before_the_server_starts(server, tmp_path):

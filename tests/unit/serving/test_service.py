@@ -373,6 +373,7 @@ def test_openapi_lists_every_route(http):
         ("GET", "/jobs"), ("POST", "/jobs"), ("GET", "/jobs/{id}"), ("DELETE", "/jobs/{id}"),
         ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"),
         ("POST", "/v1/embeddings"), ("GET", "/v1/models"), ("GET", "/v1/models/{id}"), ("POST", "/rerank"),
+        ("POST", "/heads"),
         ("GET", "/v2"), ("GET", "/v2/health/live"), ("GET", "/v2/health/ready"), ("POST", "/v2/repository/index"),
         *[
             (method, f"/v2/models/{{name}}{of}{route}")
