@@ -17,8 +17,10 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the data sets that recipes name."""
     home = tmp_path_factory.mktemp("recipes")
     recipes = [recipe.load(slug) for slug in recipe.names()]
-    pools = {name for facts in recipes for stage in facts.stage for name in getattr(stage, "pool", ())}
-    others = {stage.data.source for facts in recipes for stage in facts.stage if stage.data is not None}
+    arms = [arm for facts in recipes if facts.claim is not None for arm in facts.claim.arms]
+    stages = [stage for owner in (*recipes, *arms) for stage in owner.stage]
+    pools = {name for stage in stages for name in getattr(stage, "pool", ())}
+    others = {stage.data.source for stage in stages if stage.data is not None}
     for name in sorted({facts.data.source for facts in recipes} | pools | others):
         done = servers.enfold("data", "fetch", name, home=home)
         assert done.returncode == 0, done.stderr

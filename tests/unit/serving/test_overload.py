@@ -87,7 +87,7 @@ def test_a_refusal_does_not_wait_for_the_body(slow):
 
 
 def test_an_answer_that_is_late_is_a_problem_at_the_deadline_and_its_work_is_dropped(slow):
-    body = json.dumps({"items": [{"text": "red cat"}] * 30}).encode()
+    body, before = json.dumps({"items": [{"text": "red cat"}] * 30}).encode(), metric(slow, "enfold_dropped_total")
     with slow.http() as http:
         started = time.monotonic()
         answer = http.post("/embed", content=body, headers=JSON | {"enfold-timeout": "0.3"})
@@ -95,11 +95,11 @@ def test_an_answer_that_is_late_is_a_problem_at_the_deadline_and_its_work_is_dro
     assert answer.status_code == 504
     assert wire.Problem.model_validate_json(answer.content).code == "expired"
     until(lambda: ask(slow.url, 1)[0][0] == 200)
-    assert metric(slow, "enfold_dropped_total") >= 5
+    assert metric(slow, "enfold_dropped_total") > before
 
 
 def test_work_of_a_caller_who_left_is_dropped(slow):
-    body = json.dumps({"items": [{"text": "red cat"}] * 40}).encode()
+    body, before = json.dumps({"items": [{"text": "red cat"}] * 40}).encode(), metric(slow, "enfold_dropped_total")
     head = b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
         body
     )
@@ -108,7 +108,7 @@ def test_work_of_a_caller_who_left_is_dropped(slow):
         time.sleep(0.3)
     until(lambda: metric(slow, "enfold_callers_left_total") >= 1)
     until(lambda: ask(slow.url, 1)[0][0] == 200)
-    assert metric(slow, "enfold_dropped_total") >= 5
+    assert metric(slow, "enfold_dropped_total") > before
 
 
 def test_on_sigterm_what_was_let_in_is_answered_and_open_connections_end_in_order(slow):
