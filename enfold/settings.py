@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(32 * 2**20, ge=1)
     max_items: int = Field(256, ge=1, le=MOST_ITEMS, description="items in one request")
     timeout_seconds: float = Field(60.0, gt=0, description="how long a caller waits for one answer")
-    queue_seconds: float = Field(2.0, gt=0, description="work that may wait for one model before requests are refused")
+    queue_seconds: float = Field(5.0, gt=0, description="work that may wait for one model before requests are refused")
     memory_mb: int = Field(
         0, ge=0, description="of models in memory; past it the longest unused is closed; 0: no limit"
     )

@@ -36,6 +36,7 @@ from enfold.errors import (
 )
 from serving import access, tracing
 from serving.call import CALL, TIMEOUT_HEADER, Call, timeout_of
+from serving.drain import Drain
 
 PROBES = ("/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # answer without a key
 _UNTRACED = (*PROBES, "/metrics")
@@ -77,7 +78,7 @@ class Door:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> None:
         started, settings = time.monotonic(), self._state.settings
-        answer = _Answer(send, request_id, last=self._state.drain.begun)
+        answer = _Answer(send, request_id, self._state.drain)
         try:
             self._check_key(scope["path"], headers)
             if "pickle" in headers.get("content-type", ""):
@@ -177,9 +178,9 @@ async def _while_there(app: ASGIApp, scope: Scope, receive: Receive, answer: "_A
 class _Answer:
     """Sends on, with the request's id; an error that is no problem+json yet (BentoML's own) is held back."""
 
-    def __init__(self, send: Send, request_id: str, *, last: bool):
-        """last   of its connection: the server ends"""
-        self._send, self._request_id, self._last = send, request_id, last
+    def __init__(self, send: Send, request_id: str, drain: Drain):
+        """drain   in which an answer is its connection's last, also one whose request came before"""
+        self._send, self._request_id, self._drain = send, request_id, drain
         self.status, self.foreign, self.started = 500, False, False
         self.timeout: asyncio.Timeout | None = None  # of the request; an answer that has begun may take longer
 
@@ -187,7 +188,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self._request_id
-            if self._last:
+            if self._drain.begun:
                 headers["connection"] = "close"
             self.status = message["status"]
             self.foreign = self.status >= 400 and headers.get("content-type") != PROBLEM
