@@ -114,14 +114,14 @@ def test_work_of_a_caller_who_left_is_dropped(slow):
 
 def test_on_sigterm_what_was_let_in_is_answered_and_open_connections_end_in_order(slow):
     results = []
-    body = json.dumps({"items": [{"text": "red cat"}] * 4}).encode()
+    body = json.dumps({"items": [{"text": "red cat"}] * 10}).encode()
     with slow.http() as idle, slow.http() as busy, ThreadPoolExecutor(1) as pool:
         assert idle.get("/limits").headers.get("connection") != "close"
         early = pool.submit(busy.post, "/embed", content=body, headers=JSON)
         time.sleep(0.05)
         work = threading.Thread(target=lambda: results.extend(ask(slow.url, 6)))
         work.start()
-        time.sleep(0.15)
+        time.sleep(0.1)
         slow.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
         answer = idle.get("/limits")  # on the connection that uvicorn alone would have closed under it
@@ -130,8 +130,7 @@ def test_on_sigterm_what_was_let_in_is_answered_and_open_connections_end_in_orde
         answer = early.result()  # let in before: its connection ends with it too, or the next request would be lost
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
     work.join()
-    statuses = [status for status, _, _ in results]  # on a busy machine some find the queue full, none is lost
+    statuses = [status for status, _, _ in results]  # some find the queue full, none is lost
     assert len(statuses) == 6
     assert set(statuses) <= {200, 429}
-    assert statuses.count(200) >= 2
     assert slow.process.wait(timeout=20) is not None
