@@ -19,7 +19,7 @@ from training.data.dataset import Dataset
 from training.data.sources import open_dataset
 from training.encoders import TOWERS, Encoder, load_encoder
 from training.heads import SavedHead, load_head
-from training.recipe import Export, Pretrain, Recipe, Stage
+from training.recipe import Data, Export, Pretrain, Recipe, Stage
 
 
 def find_run(ref: str) -> Path:
@@ -90,25 +90,31 @@ class FinishedRun:
         nested = load_encoder(self._folder(self.encoder(needs))).sizes
         if nested:
             return [self._draft(needs, size, nested=True) for size in nested]
-        return _in_one_space([self._draft(needs, None), *self._towers(needs)])
+        return _in_one_space([self._draft(needs, None), *self._mixed(needs), *self._towers(needs)])
 
     def _draft(self, needs: Sequence[str], size: str | None, *, nested: bool = False) -> Draft:
         stage = self.encoder(needs)
         encoder = load_encoder(self._folder(stage))
         saved = self._saved_head(needs, encoder)
         encoder = encoder.sized(size) if nested and size else encoder
-        split = _held_out_split(self._data(stage))
-        items = [record.path if record.value is None else record.value for record in split.records]
-        return self._made(self.recipe.modality_of(self.path), encoder, items, stage, saved, size)
+        return self._made(self.recipe.modality_of(self.path), encoder, _held_out(self._data(stage)), stage, saved, size)
+
+    def _mixed(self, needs: Sequence[str]) -> Iterator[Draft]:
+        """The same encoder for each further modality that it was trained on."""
+        stage = self.encoder(needs)
+        for name, modality in self.recipe.mixed_of(self.path).items():
+            encoder, held_out = load_encoder(self._folder(stage)), _held_out(self._opened(self.recipe.mixed[name].data))
+            yield self._made(modality, encoder, held_out, stage, self._saved_head(needs, encoder), None)
 
     def _towers(self, needs: Sequence[str]) -> Iterator[Draft]:
         """Encoders of other modalities that the stage trained into the same space."""
         stage = self.encoder(needs)
         for folder in sorted((self._folder(stage) / TOWERS).glob("*")):
-            modality, split = self.recipe.sides_of(self.path)[folder.name], _held_out_split(self._data(stage))
+            modality, data = self.recipe.sides_of(self.path)[folder.name], self._data(stage)
+            split = _held_out_split(data)
             items = [split.side(i, folder.name, modality).splitlines()[0] for i in range(len(split))]
             saved = self._saved_head(needs, load_encoder(self._folder(stage)))
-            yield self._made(modality, load_encoder(folder), items, stage, saved, None)
+            yield self._made(modality, load_encoder(folder), _held_out(data, items), stage, saved, None)
 
     def _saved_head(self, needs: Sequence[str], encoder: Encoder) -> SavedHead | None:
         stage = self.head(needs, self.encoder(needs))
@@ -116,26 +122,25 @@ class FinishedRun:
 
     def _data(self, stage: str) -> Dataset:
         """What a stage worked on."""
-        facts = self.stages[stage].data or self.recipe.data
-        return open_dataset(facts.source, data=settings.load().data, modality=self.recipe.modality).shortened(
-            facts.train_items
-        )
+        return self._opened(self.stages[stage].data or self.recipe.data)
+
+    def _opened(self, facts: Data) -> Dataset:
+        found = open_dataset(facts.source, data=settings.load().data, modality=self.recipe.modality_in(facts))
+        return found.shortened(facts.train_items)
 
     def _made(
         self,
         modality: Modality[Any],
         encoder: Encoder,
-        items: list[Any],
+        held_out: HeldOut,
         stage: str,
         saved: SavedHead | None,
         size: str | None,
     ) -> Draft:
-        data = self._data(stage)
-        held_out = HeldOut(data.name, data.fingerprint, items, _labels(_held_out_split(data)))
         enough(held_out, len(held_out.items))
         if saved is not None and modality.name != (saved.head.modality or self.recipe.modality):
             saved = None  # it answers items of another modality
-        example = modality.collate([modality.prepare(modality.read(item))[0] for item in items[:3]])
+        example = modality.collate([modality.prepare(modality.read(item))[0] for item in held_out.items[:3]])
         modules = saved.head.graphs(encoder, example) if saved else {}
         models = {name: task_graph(module) for name, module in modules.items()}
         task = saved.head.task if saved else ""
@@ -154,7 +159,7 @@ class FinishedRun:
                 encode_with(encoder, {task: saved.head} if saved and heads else {}),
             ),
             held_out=held_out,
-            licence=f"trained on {data.name} ({data.licence})",
+            licence=self._licence(stage),
             lineage=self._lineage(stage),
             heads=heads,
             graphs={name: TaskGraph(modules[name], models[name]) for name in modules if modules[name].role != "head"},
@@ -167,6 +172,10 @@ class FinishedRun:
         """What the run trained to read texts."""
         file = self.path / TOKENIZER
         return {TOKENIZER: file.read_bytes()} if file.exists() else {}
+
+    def _licence(self, stage: str) -> str:
+        data = [self._data(stage), *(self._opened(one.data) for one in self.recipe.mixed.values())]
+        return f"trained on {' and '.join(f'{one.name} ({one.licence})' for one in data)}"
 
     def _lineage(self, stage: str) -> Lineage:
         before = self._ancestors(stage)
@@ -211,6 +220,13 @@ class FinishedRun:
 def _held_out_split(data: Dataset) -> Dataset:
     """The test split; validation where there is none."""
     return data.split("test") if len(data.split("test")) else data.split("val")
+
+
+def _held_out(data: Dataset, items: list[Any] | None = None) -> HeldOut:
+    """items   what stands for the split's own, where it is another column"""
+    split = _held_out_split(data)
+    own = items or [record.path if record.value is None else record.value for record in split.records]
+    return HeldOut(data.name, data.fingerprint, own, _labels(split))
 
 
 def _labels(split: Dataset) -> list[str] | None:

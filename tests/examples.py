@@ -19,6 +19,7 @@ from enfold.modalities import get
 from enfold.modalities.image import ImagePreprocess, Tile
 from enfold.modalities.text import TOKENIZER, TextPreprocess
 from enfold.modalities.volume import VolumePreprocess
+from tests import scans
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,23 @@ def _volume() -> Examples:
 
     return Examples(
         VolumePreprocess(spacing=2.0, patch=8),
-        {".nii": nifti(values), ".nii.gz": gzip.compress(nifti(values)), ".npy": npy(values)},
+        {
+            ".nii": nifti(values),
+            ".nii.gz": gzip.compress(nifti(values)),
+            ".nrrd": scans.nrrd_file(),
+            ".dcm": scans.saved(scans.dicom()),
+            ".dcm.zip": scans.series(*scans.whole()),
+            ".npy": npy(values),
+        },
         large=nifti(np.tile(values, (2, 2, 2))),
         bad={
             "four axes": nifti(np.zeros((4, 4, 4, 3), np.float32)),
             "complex": nifti(np.zeros((4, 4, 4), np.complex64)),
             "objects": npy(np.array([[[None]]])),
             "no voxels": npy(np.zeros((0, 4, 4), np.float32)),
+            "no number": npy(np.full((4, 4, 4), np.nan, np.float32)),
+            "no place in space": scans.nrrd_file(**{"space directions": np.ones((3, 3))}),
+            "a missing slice": scans.series(*scans.whole()[:2], *scans.whole()[3:]),
         },
     )
 

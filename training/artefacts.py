@@ -25,23 +25,27 @@ _FEW = 64  # decoded items that are kept, where there are no more: scans are few
 
 
 class Items(Sequence[Item]):
-    """The decoded items of a split with their label numbers, read when asked for."""
+    """The decoded items of one or several splits with their label numbers, read when asked for."""
 
-    def __init__(self, run: Run, data: Dataset):
-        self._data, self._modality, self.labels = data, run.modality, data.labels().tolist()
-        self._sides = run.sides
-        self._read = lru_cache(_FEW if len(data) <= _FEW else 0)(self._item)
+    def __init__(self, run: Run, *splits: Dataset):
+        self._run = run
+        self._where = [(data, index) for data in splits for index in range(len(data))]
+        self.labels = [label for data in splits for label in data.labels().tolist()]
+        self.modalities = [data.modality for data, _ in self._where]
+        self._read = lru_cache(_FEW if len(self) <= _FEW else 0)(self._item)
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._where)
 
     def __getitem__(self, index: Any) -> Any:
         return self._read(index)
 
     def _item(self, index: int) -> Item:
-        beside = self._data.records[index].payload
-        sides = {name: self._data.side(index, name, side) for name, side in self._sides.items() if name in beside}
-        return Item(self._data.read(index, self._modality), self.labels[index], index, sides)
+        data, i = self._where[index]
+        beside = data.records[i].payload
+        sides = {name: data.side(i, name, side) for name, side in self._run.sides.items() if name in beside}
+        value = data.read(i, self._run.reader(data))
+        return Item(value, self.labels[index], index, sides, data.modality)
 
 
 def few_labels(data: Dataset, share: float | None, seed: int) -> Dataset:
@@ -142,7 +146,7 @@ def pretrained_method(stage: Stage, run: Run) -> Method:
     if not made:
         raise WrongUse(f"stage '{stage.name}' works on more of a method than its encoder: let it need a pretrain stage")
     encoder = fresh_encoder(run, made[-1])
-    method = methods.get(made[-1].method).build(encoder, made[-1].config, run.modality.preprocess, run.sides)
+    method = methods.get(made[-1].method).build(encoder, made[-1].config, run.modality.preprocess, run.sides, run.mixed)
     method.load_state_dict(load_file(run.folder(made[-1].name) / "method.safetensors"))
     return method
 

@@ -37,6 +37,33 @@ class Batches(Sampler[list[tuple[int, int]]]):
             step += 1
 
 
+class Alternating(Sampler[list[tuple[int, int]]]):
+    """Endless batches of (epoch, index), from step `start` on: of one kind each, kinds in turn, each in its own epochs.
+
+    So a kind alone gives the batches that it gives among others, only closer together.
+
+    kinds   of the items, one for each
+    turns   kinds whose batches follow each other; items of others are in none
+    """
+
+    def __init__(self, kinds: Sequence[str], batch: int, seed: int, start: int, *, turns: Sequence[str]):
+        self._members = [[index for index, kind in enumerate(kinds) if kind == turn] for turn in turns]
+        for turn, members in zip(turns, self._members, strict=True):
+            if len(members) < batch:
+                raise WrongUse(f"train.batch is {batch}, but there are only {len(members)} {turn} items to train on")
+        self._batch, self._seed, self._start = batch, seed, start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        turns = len(self._members)
+        each = [
+            iter(Batches(len(members), self._batch, self._seed, (self._start + turns - 1 - turn) // turns))
+            for turn, members in enumerate(self._members)
+        ]
+        for step in count(self._start):
+            members = self._members[step % turns]
+            yield [(epoch, members[place]) for epoch, place in next(each[step % turns])]
+
+
 class Balanced(Sampler[list[tuple[int, int]]]):
     """Endless batches of (step, index), from step `start` on: so many classes, as many items of each, class by class.
 

@@ -46,6 +46,13 @@ class Side(_Table):
     preprocess: dict[str, Any] = {}
 
 
+class Mixed(_Table):
+    """Items of another modality that pretraining takes beside the recipe's own, into one encoder that reads both."""
+
+    data: Data
+    preprocess: dict[str, Any] = {}
+
+
 class Tokenizer(_Table):
     """Trained on the texts of the training split, items and sides alike."""
 
@@ -162,6 +169,7 @@ class Recipe(_Table):
     data: Data
     preprocess: dict[str, Any]
     sides: dict[str, Side] = {}
+    mixed: dict[str, Mixed] = {}  # by modality
     tokenizer: Tokenizer | None = None
     encoder: Encoder
     stage: tuple[Stage, ...] = Field(min_length=1)
@@ -169,7 +177,7 @@ class Recipe(_Table):
 
     @model_validator(mode="after")
     def _texts_have_tokens(self) -> "Recipe":
-        reads = {self.modality, *(side.modality for side in self.sides.values())}
+        reads = {self.modality, *self.mixed, *(side.modality for side in self.sides.values())}
         if "text" in reads and self.tokenizer is None:
             raise ValueError("a recipe that reads texts trains a tokenizer on them: add [tokenizer] vocabulary = 4096")
         return self
@@ -192,6 +200,15 @@ class Recipe(_Table):
         """What reads each side."""
         facts = self.sides.items()
         return {name: self._reader(one.modality, one.preprocess, folder, f"sides.{name}") for name, one in facts}
+
+    def mixed_of(self, folder: Path | None = None) -> dict[str, modalities.Modality[Any]]:
+        """What reads the items that are mixed in, by modality."""
+        facts = self.mixed.items()
+        return {name: self._reader(name, one.preprocess, folder, f"mixed.{name}") for name, one in facts}
+
+    def modality_in(self, data: Data) -> str:
+        """Of a data set's items: that of the source that is mixed in, or else the recipe's own."""
+        return next((name for name, one in self.mixed.items() if one.data.source == data.source), self.modality)
 
     def _reader(self, name: str, preprocess: dict[str, Any], folder: Path | None, at: str) -> modalities.Modality[Any]:
         kind = modalities.get(name)
@@ -225,22 +242,27 @@ def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Rec
     recipe: Recipe = validated(Recipe, raw, path.name)
     recipe.modality_of()
     recipe.sides_of()
-    _check_sides(recipe, path.name)
+    recipe.mixed_of()
+    _check_sources(recipe, path.name)
     return recipe
 
 
-def _check_sides(recipe: Recipe, where: str) -> None:
-    """Whether every method takes the columns that the recipe names, or none where it names none. Raises WrongUse."""
+def _check_sources(recipe: Recipe, where: str) -> None:
+    """Whether every method takes the columns and further modalities that the recipe names. Raises WrongUse."""
     arms = recipe.claim.arms if recipe.claim else ()
     stages = [*recipe.stage, *(stage for arm in arms for stage in arm.stage)]
     # Last and by name: a method imports torch, and what can be told without it is told before.
     for slug in dict.fromkeys(stage.method for stage in stages if isinstance(stage, Pretrain)):
-        takes = import_module(f"training.methods.{slug}").METHOD.takes_sides
-        if takes and not recipe.sides:
+        method = import_module(f"training.methods.{slug}").METHOD
+        if method.takes_sides and not recipe.sides:
             raise WrongUse(f"{where}: method '{slug}' learns from columns beside the item: name them in [sides.*]")
-        if recipe.sides and not takes:
+        if recipe.sides and not method.takes_sides:
             named = ", ".join(recipe.sides)
             raise WrongUse(f"{where}: method '{slug}' takes no columns beside the item: leave out [sides] ({named})")
+        if set(recipe.mixed) | {recipe.modality} != {*method.mixes} | {recipe.modality}:
+            takes = " and ".join(method.mixes) or f"{recipe.modality} alone"
+            named = ", ".join(recipe.mixed) or "none"
+            raise WrongUse(f"{where}: method '{slug}' learns from {takes}: [mixed.*] names {named}")
 
 
 def _spell_out(raw: dict[str, Any], where: str) -> None:
@@ -341,6 +363,7 @@ def _tables_in(table: type[BaseModel], step: Any) -> list[type[BaseModel]]:
         return [verbs[step]]
     known: dict[Any, type[BaseModel]] = {
         "data": Data,
+        "mixed": Mixed,
         "tokenizer": Tokenizer,
         "encoder": Encoder,
         "claim": Claim,

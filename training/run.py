@@ -48,6 +48,7 @@ class Run:
         self.path = folder or settings.runs / self.id
         self.modality: Modality[Any] = recipe.modality_of(self.path)
         self.sides: dict[str, Modality[Any]] = recipe.sides_of(self.path)
+        self.mixed: dict[str, Modality[Any]] = recipe.mixed_of(self.path)
 
     @property
     def dataset(self) -> Dataset:
@@ -57,6 +58,14 @@ class Run:
         """What a stage works on: its own data set, or the recipe's."""
         return self._open(stage.data or self.recipe.data)
 
+    def mixed_data(self) -> list[Dataset]:
+        """What pretraining takes beside the recipe's own items."""
+        return [self._open(one.data) for one in self.recipe.mixed.values()]
+
+    def reader(self, data: Dataset) -> Modality[Any]:
+        """What reads the items of one of the recipe's data sets."""
+        return self.mixed.get(data.modality, self.modality)
+
     def seed_of(self, stage: Stage) -> int:
         """The run's, unless the stage is the same for every seed."""
         return self.seed if stage.seed is None else stage.seed
@@ -64,10 +73,11 @@ class Run:
     def _open(self, facts: Data) -> Dataset:
         if facts in self._opened:
             return self._opened[facts]
-        data = open_dataset(facts.source, data=self.settings.data, modality=self.recipe.modality)
-        if data.modality != self.recipe.modality:
+        modality = self.recipe.modality_in(facts)
+        data = open_dataset(facts.source, data=self.settings.data, modality=modality)
+        if data.modality != modality:
             raise WrongUse(
-                f"recipe '{self.recipe.slug}' takes {self.recipe.modality} items; "
+                f"recipe '{self.recipe.slug}' takes {modality} items; "
                 f"data set '{data.name}' holds {data.modality} items"
             )
         self._opened[facts] = data.shortened(facts.train_items)
@@ -142,6 +152,9 @@ class Run:
         if recipe.sides:
             beside = {name: data.state_of(name, side) for name, side in self.sides.items()}
             shared |= {"sides": [beside, recipe.model_dump(mode="json", include={"sides"})]}
+        if recipe.mixed:
+            others = [other.fingerprint for other in self.mixed_data()]
+            shared |= {"mixed": [others, recipe.model_dump(mode="json", include={"mixed"})]}
         if recipe.tokenizer is not None:
             shared |= {"tokenizer": recipe.tokenizer.vocabulary}
         needed = {name: before[name] for name in stage.needs}

@@ -37,10 +37,11 @@ def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
     seed = run.seed_of(stage)
     torch.manual_seed(seed)
     encoder = fresh_encoder(run, stage)
-    method = methods.get(stage.method).build(encoder, stage.config, run.modality.preprocess, run.sides)
+    method = methods.get(stage.method).build(encoder, stage.config, run.modality.preprocess, run.sides, run.mixed)
     if (state := needed_state(stage, run)) is not None:
         method.carry(state)
-    items, probe = Items(run, training_items(stage, run)), live_probe(run, run.data(stage))
+    others = [data.split("train") for data in run.mixed_data()]
+    items, probe = Items(run, training_items(stage, run), *others), live_probe(run, run.data(stage))
     settings, folder = train_config(stage.train), run.folder(stage.name)
     figures = fit(method, items, settings, folder, seed=seed, probe=probe, threads=run.threads)
     save(method.encoder, run, stage)

@@ -1,4 +1,6 @@
-"""volume: a 3-D scan, as NIfTI (.nii, .nii.gz) or a bare array (.npy, whose voxels count as 1 mm cubes).
+"""volume: a 3-D scan, as NIfTI, NRRD, DICOM or a bare array (.npy, whose voxels count as 1 mm cubes).
+
+DICOM is one file, of a slice or of frames, or a series: a folder, or a .zip of it, of files with a slice each.
 
 A decoded volume is `Voxels`: float32 [X, Y, Z] turned so that the axes run to the right, the front and the top of the
 body (NIfTI's RAS+), with the affine that places them in millimetres. The encoder sees cubes of `patch` voxels at one
@@ -7,20 +9,20 @@ background, which is 0.
 """
 # X Y Z voxels to the right, front, top; P side of a patch
 
-import gzip
 import io
-import zlib
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, Field
 
 from enfold.errors import BadItem, TooLarge, require
-from enfold.modalities import Modality, Part, Sample, Spec, Stored
+from enfold.modalities import Modality, Part, Sample, Spec, Stored, members
+from enfold.scans import Scan, dicom, nifti, npy, nrrd
 
-_HEADER_BYTES = 2**20  # that may lie between the start of a NIfTI file and its voxels
+ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,13 @@ class VolumePreprocess(Spec):
 class VolumeLimits(Spec):
     max_bytes: int = 256 * 2**20
     max_voxels: int = 100_000_000  # as stored, and again at the encoder's spacing
+    max_files: int = 4_000  # of a series
     least_spacing: float = 0.01  # mm
     largest_spacing: float = 50.0
 
 
 class VolumeJson(BaseModel, extra="forbid"):
-    volume: str = Field(description="the file's bytes (.nii, .nii.gz or .npy), base64")
+    volume: str = Field(description="the file's bytes (.nii, .nii.gz, .nrrd, .dcm, .npy, or a .zip of .dcm), base64")
 
 
 class Volume(Modality[Voxels]):
@@ -59,8 +62,12 @@ class Volume(Modality[Voxels]):
     media_types = {
         ".nii": "application/vnd.nifti",
         ".nii.gz": "application/vnd.nifti+gzip",
+        ".nrrd": "application/x-nrrd",
+        ".dcm": "application/dicom",
+        ".dcm.zip": "application/dicom+zip",
         ".npy": "application/vnd.numpy",
     }
+    members = (".dcm",)
     Preprocess, Limits, Json = VolumePreprocess, VolumeLimits, VolumeJson
 
     @property
@@ -71,14 +78,14 @@ class Volume(Modality[Voxels]):
         """From file bytes, a path, an array [X, Y, Z] or `Voxels`. Raises BadItem or TooLarge."""
         if isinstance(item, Voxels):
             return item
-        if isinstance(item, Stored):
-            item = self._decode(self.file_bytes(item))
         if isinstance(item, np.ndarray):
             self._check_shape(item.shape)
-            item = Voxels(_real(item), np.eye(4))
-        if not isinstance(item, Voxels):
-            raise BadItem(f"a volume is file bytes, a path or an array, not {type(item).__name__}")
-        return item
+            return Voxels(_real(item), np.eye(4))
+        if isinstance(item, str | Path) and Path(item).is_dir():
+            return self._decoded(self._series(Path(item)))
+        if isinstance(item, Stored):
+            return self._decoded(self._open(self.file_bytes(item)))
+        raise BadItem(f"a volume is file bytes, a path or an array, not {type(item).__name__}")
 
     def prepare(self, value: Voxels, *, parts: bool = False) -> list[Sample]:
         """Samples {"volume": float32 [1, P, P, P]}; `origin` tells where the window lies and what the grid was."""
@@ -131,44 +138,32 @@ class Volume(Modality[Voxels]):
             )
         return rescaled(value.values, shape, nearest=nearest)
 
-    def _decode(self, data: bytes) -> Any:
-        if data.startswith(b"\x93NUMPY"):
-            return self._array(data)
-        nibabel = require("nibabel", "volume", "reading a NIfTI file")
-        stream: Any = gzip.GzipFile(fileobj=io.BytesIO(data)) if data.startswith(b"\x1f\x8b") else io.BytesIO(data)
-        try:
-            kind = nibabel.Nifti2Image if b"n+2" in stream.read(8) else nibabel.Nifti1Image
-            stream.seek(0)
-            image = kind.from_stream(stream)  # the header alone; voxels are read once their number is known
-        except (nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError, OSError, EOFError):
-            raise BadItem("these bytes are no NIfTI (.nii, .nii.gz) or .npy volume, or its header is broken") from None
-        except (ValueError, zlib.error, OverflowError, TypeError) as error:
-            raise BadItem(f"the header of the NIfTI file makes no sense ({error})") from None
-        shape = tuple(count for at, count in enumerate(image.shape) if at < 3 or count != 1)
-        self._check_shape(shape)
-        if image.dataobj.offset > _HEADER_BYTES:
-            raise BadItem("the NIfTI file says that its voxels begin after a megabyte of header: it is damaged")
-        self._check_affine(image.affine)
-        try:
-            turned = nibabel.as_closest_canonical(image)
-            return Voxels(_real(np.asanyarray(turned.dataobj).reshape(turned.shape[:3])), turned.affine)
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            raise BadItem(f"the volume is damaged or cut short ({error})") from None
+    def _open(self, data: bytes) -> Scan:
+        """A file, told by its first bytes."""
+        if data.startswith(ZIP):
+            return self._series(data)
+        if data.startswith(npy.MAGIC):
+            return npy.open_scan(data)
+        if data.startswith(nrrd.MAGIC):
+            return nrrd.open_scan(data)
+        if data.startswith(dicom.MAGIC, dicom.MAGIC_AT):
+            return dicom.open_file(data)
+        return nifti.open_scan(data)
 
-    def _array(self, data: bytes) -> np.ndarray:
-        file = io.BytesIO(data)
-        try:
-            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            shape, _, kind = read[np.lib.format.read_magic(file)](file)
-            self._check_shape(shape)
-            if kind.hasobject:
-                raise BadItem("the .npy file holds Python objects, which are never read: save plain numbers")
-            file.seek(0)
-            return np.load(file, allow_pickle=False)
-        except BadItem:
-            raise
-        except (ValueError, KeyError, EOFError, TypeError) as error:
-            raise BadItem(f"the .npy file is damaged or cut short ({error})") from None
+    def _series(self, item: bytes | Path) -> Scan:
+        """A folder of DICOM slices, or a .zip of one."""
+        most = self.limits
+        return dicom.open_series(members(item, self.members, max_bytes=most.max_bytes, max_files=most.max_files))
+
+    def _decoded(self, scan: Scan) -> Voxels:
+        """Voxels turned to the nearest right, front and top, read once the header has been found to make sense."""
+        self._check_shape(scan.shape)
+        self._check_affine(scan.affine)
+        values = _real(scan.voxels())
+        orientations = require("nibabel.orientations", "volume", "turning a volume")
+        turn = orientations.io_orientation(scan.affine)
+        turned = orientations.apply_orientation(values, turn)
+        return Voxels(turned, scan.affine @ orientations.inv_ornt_aff(turn, scan.shape))
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 3 or min(shape, default=0) < 1:
@@ -215,7 +210,9 @@ def standardized(values: np.ndarray) -> np.ndarray:
     inside = values[values != 0]
     if not len(inside):
         return values
-    return (values - inside.mean()) / max(float(inside.std()), 1e-6)
+    mean, deviation = inside.mean(dtype=np.float64), inside.std(dtype=np.float64)
+    standard: np.ndarray = (values - np.float32(mean)) / np.float32(max(deviation, 1e-6))
+    return standard
 
 
 def window_starts(count: int, side: int, overlap: float) -> list[int]:
@@ -228,4 +225,8 @@ def _real(values: np.ndarray) -> np.ndarray:
     """float32; what is no number counts as background."""
     if values.dtype.kind not in "biuf":
         raise BadItem(f"the voxels are {values.dtype}; numbers are needed (no colours, no complex values)")
-    return np.nan_to_num(values.astype(np.float32), nan=0, posinf=0, neginf=0)
+    values = values.astype(np.float32)
+    finite = np.isfinite(values)
+    if not finite.any():
+        raise BadItem("no voxel of the volume is a finite number: was it divided by zero before it was saved?")
+    return np.where(finite, values, np.float32(0))

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import enfold
-from enfold import settings
+from enfold import settings, wire
+from serving.index import Points, open_index
 from tests import servers
 from training import catalogue, recipe
 from training.data.sources import open_dataset
@@ -21,7 +24,8 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stages = [stage for owner in (*recipes, *arms) for stage in owner.stage]
     pools = {name for stage in stages for name in getattr(stage, "pool", ())}
     others = {stage.data.source for stage in stages if stage.data is not None}
-    for name in sorted({facts.data.source for facts in recipes} | pools | others):
+    mixed = {one.data.source for facts in recipes for one in facts.mixed.values()}
+    for name in sorted({facts.data.source for facts in recipes} | pools | others | mixed):
         done = servers.enfold("data", "fetch", name, home=home)
         assert done.returncode == 0, done.stderr
     return home
@@ -42,8 +46,7 @@ def test_a_recipe_ends_in_bundles_that_embed_and_answer(
     assert exports
     monkeypatch.setenv("ENFOLD_HOME", str(fetched))
     facts = recipe.load(slug, smoke=True)
-    data, modality = open_dataset(facts.data.source, data=settings.load().data).split("test"), facts.modality_of()
-    items = [data.read(i, modality) for i in range(3)]
+    items = few(facts, facts.data.source, facts.modality)
     for figures in exports:
         assert figures["fp32_cosine"] >= 0.99999
         ref = f"{figures['bundle']}@{figures['version']}"
@@ -60,8 +63,43 @@ def test_a_recipe_ends_in_bundles_that_embed_and_answer(
             asked = ("text", texts) if task in ("generate", "paint") else (entry, items)
             assert len(model.predict(asked[1], task, entry=asked[0])) == 3
         if len(entries) > 1:
-            assert len({one.space for one in entries.values()}) == 1
-            assert model.embed(texts, "text").vectors.shape == (3, model.facts(entry).dimensions)
+            others = {name: few(facts, one.data.source, name) for name, one in facts.mixed.items()} or {"text": texts}
+            find_across(model, {entry: items, **others})
+
+
+def few(facts: recipe.Recipe, source: str, modality: str) -> list[Any]:
+    """Three decoded items of a source's test split."""
+    data = open_dataset(source, data=settings.load().data).split("test")
+    reader = facts.mixed_of().get(modality) or facts.modality_of()
+    return [data.read(i, reader) for i in range(3)]
+
+
+def find_across(model: enfold.Model, items: dict[str, list[Any]]) -> None:
+    """What goes in by one door of a space is found by what comes in by another, nearest first."""
+    assert set(items) == set(model.bundle.manifest.entries)
+    assert len({model.facts(entry).space for entry in items}) == 1
+    vectors = {entry: model.embed(few, entry).vectors for entry, few in items.items()}
+    points = [f"00000000-0000-0000-0000-{number:012}" for number in range(3)]
+    index = open_index(settings.load(), "")
+    try:
+        for entry, stored in vectors.items():
+            facts = model.facts(entry)
+            new = wire.NewCollection(
+                name=f"of-{model.bundle.manifest.name}-{entry}",
+                model=model.bundle.ref,
+                entry=entry,
+                modality=facts.modality,
+                space=facts.space,
+                dimensions=facts.dimensions,
+            )
+            collection = index.create(new)
+            collection.upsert(Points(points, stored, [{}] * 3, facts.space))
+            for asked in vectors.values():
+                for vector in asked:
+                    hits = collection.query(vector, limit=3, exact=True)
+                    assert [hit.id for hit in hits] == [points[i] for i in np.argsort(-(stored @ vector))]
+    finally:
+        index.close()
 
 
 def claiming() -> list[str]:

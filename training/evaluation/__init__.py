@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from enfold.errors import WrongUse
-from enfold.modalities import Arrays
+from enfold.modalities import Arrays, Modality
 from training.artefacts import pretrained_method
 from training.data.dataset import Dataset
 from training.encoders import Encoder
@@ -38,6 +38,10 @@ class Subject:
     @property
     def classes(self) -> tuple[str, ...]:
         return self.dataset.classes
+
+    @property
+    def modality(self) -> Modality[Any]:
+        return self.run.reader(self.dataset)
 
     @property
     def has_labels(self) -> bool:
@@ -91,9 +95,9 @@ class Subject:
     def prepared(self, split: str, limit: int | None = None) -> Arrays:
         """Encoder inputs of a split, as serving would make them; whole splits are prepared once."""
         if limit is not None:
-            return self.data(split).inputs(self.run.modality, limit)
+            return self.data(split).inputs(self.modality, limit)
         if split not in self._inputs:
-            self._inputs[split] = self.data(split).inputs(self.run.modality)
+            self._inputs[split] = self.data(split).inputs(self.modality)
         return self._inputs[split]
 
     @property

@@ -34,6 +34,7 @@ class Item:
     label: int  # -1 without one
     index: int
     sides: Mapping[str, Any] = field(default_factory=dict)  # what the recipe names beside it, decoded
+    modality: str = ""  # where the recipe mixes several
 
     def side(self, name: str) -> Any:
         """What stands beside it in column `name`. Raises WrongUse where nothing does."""
@@ -62,6 +63,7 @@ class Method(nn.Module):
     Config: ClassVar[type[BaseModel]]
     task_head: Head  # what answers a task, where the paper trains it
     takes_sides: ClassVar[bool] = False  # columns beside the item, which its recipe must name then, and else may not
+    mixes: ClassVar[tuple[str, ...]] = ()  # modalities that one encoder learns from, where they are several
     fresh: ClassVar[tuple[str, ...]] = ()  # beginnings of the names of what a training that goes on starts anew
     turn: str = ""  # whose step it is, where the method has turns
 
@@ -71,14 +73,21 @@ class Method(nn.Module):
 
     @classmethod
     def build(
-        cls, encoder: Encoder, config: dict[str, Any], preprocess: Any, sides: Mapping[str, Modality[Any]] | None = None
+        cls,
+        encoder: Encoder,
+        config: dict[str, Any],
+        preprocess: Any,
+        sides: Mapping[str, Modality[Any]] | None = None,
+        mixed: Mapping[str, Modality[Any]] | None = None,
     ) -> Self:
         """The method around `encoder`, from a recipe's table. Raises WrongUse naming the key.
 
         sides   what reads the columns beside the item: the last argument of a method that takes them
+        mixed   what reads the items of further modalities: the last argument of a method that mixes some
         """
         facts = validated(cls.Config, config, f"method {cls.__name__}")
-        return cls(encoder, facts, preprocess, *([sides or {}] if cls.takes_sides else []))
+        given = [*([sides or {}] if cls.takes_sides else []), *([mixed or {}] if cls.mixes else [])]
+        return cls(encoder, facts, preprocess, *given)
 
     def towers(self) -> dict[str, tuple[recipe.Encoder, Encoder]]:  # most methods train one encoder
         """Encoders that share the exported one's space, by the side they read, each with what it was built from."""

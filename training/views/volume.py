@@ -7,6 +7,8 @@ Isensee et al. 2021 (nnU-Net), doi:10.1038/s41592-020-01008-z, whose probabiliti
 import numpy as np
 from scipy import ndimage
 
+from enfold.modalities.volume import rescaled
+
 _TURN, _SCALE = 30.0, (0.7, 1.4)  # degrees about each axis; zoom
 
 
@@ -27,6 +29,20 @@ def random_cube(
     view = ndimage.affine_transform(scan, matrix, offset, shape, order=1, cval=float(scan.min()))
     truth = ndimage.affine_transform(labels, matrix, offset, shape, order=0)
     return view, truth
+
+
+def random_resized_crop(
+    scan: np.ndarray, rng: np.random.Generator, *, side: int, scale: tuple[float, float]
+) -> np.ndarray:
+    """A box of scan [X, Y, Z] with the proportions of the whole, brought to a cube [P, P, P].
+
+    scale   share of the volume
+    """
+    share = rng.uniform(*scale) ** (1 / 3)
+    sides = [max(1, round(share * count)) for count in scan.shape]
+    corner = [int(rng.integers(count - wide + 1)) for count, wide in zip(scan.shape, sides, strict=True)]
+    box = tuple(slice(at, at + wide) for at, wide in zip(corner, sides, strict=True))
+    return rescaled(scan[box], (side, side, side))
 
 
 def random_mirror(view: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

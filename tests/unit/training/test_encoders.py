@@ -18,6 +18,7 @@ SMALL = {
     "gru": {"width": 8, "hidden": 6},
     "causal_lm": {"dim": 16, "depth": 2, "heads": 2},
     "stunet": {"widths": (4, 8)},
+    "unified_vit": {"image_patch": 8, "volume_patch": 8, "dim": 16, "depth": 2, "heads": 2},
 }
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 TEXTS = {
@@ -31,6 +32,7 @@ INPUTS = {
     "gru": TEXTS,
     "causal_lm": TEXTS,
     "stunet": {"volume": VOLUMES},
+    "unified_vit": {"volume": VOLUMES},
 }
 
 

@@ -78,7 +78,7 @@ def write(facts: Facts, rows: Sequence[dict[str, Any]], target: Path) -> None:
     table = pa.Table.from_pylist([{**row, "split": split} for row, split in zip(rows, splits, strict=True)])
     parquet.write_table(table, target / "manifest.parquet", compression="zstd")
     counts = {"items": len(rows), "groups": len({row["group"] for row in rows}), **Counter(splits)}
-    seal(facts, target, counts=counts, classes=sorted({row["label"] for row in rows}))
+    seal(facts, target, counts=counts, classes=sorted({row["label"] for row in rows} - {None}))
 
 
 def seal(facts: Facts, target: Path, **found: Any) -> None:

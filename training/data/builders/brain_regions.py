@@ -49,6 +49,13 @@ FACTS = Facts(
 
 def build(packages: Mapping[str, Path], target: Path) -> None:
     """Write blocks of scan and label map, and the manifest, into `target`."""
+    image, regions, affine = head(packages)
+    places = hemispheres(image.shape, MIDDLE)
+    write(FACTS, list(write_blocks(image, regions, affine, places, NAMES, target)), target)
+
+
+def head(packages: Mapping[str, Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scan and regions [X, Y, Z], the latter as positions in NAMES, and the affine of both."""
     folder = packages["mricron-data"] / "usr/share/mricron/templates"
     scan = nibabel.load(folder / "ch2.nii.gz")
     regions = np.asanyarray(nibabel.load(folder / "aal.nii.gz").dataobj)
@@ -56,6 +63,4 @@ def build(packages: Mapping[str, Path], target: Path) -> None:
     for line in filter(str.strip, (folder / "aal.nii.txt").read_text().splitlines()):
         number, name, _ = line.split()
         merged[int(number)] = next((NAMES.index(group) for group, words in GROUPS.items() if name.startswith(words)), 0)
-    image = np.asanyarray(scan.dataobj)
-    places = hemispheres(image.shape, MIDDLE)
-    write(FACTS, list(write_blocks(image, merged[regions], scan.affine, places, NAMES, target)), target)
+    return np.asanyarray(scan.dataobj), merged[regions], scan.affine

@@ -37,7 +37,7 @@ def items(facts: Recipe) -> list[Item]:
             beside = {name: Voxels(blob, value.affine) for name in facts.sides}
         else:
             raise AssertionError(f"give this test items of modality '{facts.modality}'")
-        made.append(Item(value, i % 2, i, beside))
+        made.append(Item(value, i % 2, i, beside, facts.modality))
     return made
 
 
@@ -56,8 +56,8 @@ class Case:
         modality, facts = self.facts.modality_of(self.resources), self.stage.encoder or self.facts.encoder
         torch.manual_seed(0)
         encoder = build(facts.name, facts.config, modality.input_size)
-        sides = self.facts.sides_of(self.resources)
-        method = methods.get(self.stage.method).build(encoder, self.stage.config, modality.preprocess, sides)
+        sides, mixed = self.facts.sides_of(self.resources), self.facts.mixed_of(self.resources)
+        method = methods.get(self.stage.method).build(encoder, self.stage.config, modality.preprocess, sides, mixed)
         if turn is not None:
             method.take(turn)
         return method.train()
