@@ -31,8 +31,9 @@ NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 DRAFT = ".draft-"  # how the name of a folder begins that is being filled
 _MANIFEST_BYTES = 16 * 2**20
 
-# encode: once per item; head: on the embedding; complete: from an item's inputs to a task's answer; step: further in a
-# sequence, from what a state remembers; generate: from noise and what it shall show. Grows with the tasks.
+# encode: once per item; head: on the embedding; complete: from an item's inputs, or the embeddings of its parts, to a
+# task's answer; step: further in a sequence, from what a state remembers; generate: from noise and what it shall show.
+# Grows with the tasks.
 Role = Literal["encode", "head", "complete", "step", "generate"]
 
 

@@ -63,7 +63,7 @@ def _packages() -> list[str]:
     """What the server needs, as the distribution says: itself, and the extras that its image has."""
     from packaging.requirements import Requirement
 
-    wanted = {"", "serve", "text", "volume", "trace", "cpu"}
+    wanted = {"", "serve", "text", "video", "volume", "trace", "cpu"}
     found = [Requirement(line) for line in distribution("enfold").requires or []]
     return [
         str(one).partition(";")[0].strip()

@@ -5,11 +5,13 @@ A modality is in the suite by having its examples here: a file for every suffix 
 
 import gzip
 import io
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
 import nibabel
 import numpy as np
 from PIL import Image
@@ -18,6 +20,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from enfold.modalities import get
 from enfold.modalities.image import ImagePreprocess, Tile
 from enfold.modalities.text import TOKENIZER, TextPreprocess
+from enfold.modalities.video import VideoPreprocess
 from enfold.modalities.volume import VolumePreprocess
 from tests import scans
 
@@ -33,7 +36,7 @@ class Examples:
 
 def examples(modality: str) -> Examples:
     """Raises KeyError for a modality without examples: write them."""
-    found: Examples = {"image": _image, "text": _text, "volume": _volume}[modality]()
+    found: Examples = {"image": _image, "text": _text, "video": _video, "volume": _volume}[modality]()
     return found
 
 
@@ -75,6 +78,28 @@ def _text() -> Examples:
     )
 
 
+def _video() -> Examples:
+    still, frames = _picture("PNG"), [_colours(24, 32, seed) for seed in range(9)]
+    return Examples(
+        VideoPreprocess(size=16, frames=3),
+        {
+            ".mp4": film(frames, "mp4", "libx264"),
+            ".webm": film(frames, "webm", "libvpx-vp9"),
+            ".gif": animation(frames, "GIF"),
+            ".webp": animation(frames, "WEBP"),
+            ".frames.zip": zipped({f"{i}.png": still for i in range(9)}),
+        },
+        large=animation([_colours(24, 32, seed) for seed in range(20)], "GIF"),
+        bad={
+            "a text": b"nothing of the kind",
+            "no frames": film([], "mp4", "mpeg4"),
+            "an empty zip": zipped({}),
+            "a frame that is none": zipped({"1.png": still, "2.png": b"no picture"}),
+            "frames of two sizes": zipped({"1.png": still, "2.png": _picture("PNG", 25)}),
+        },
+    )
+
+
 def _volume() -> Examples:
     values = np.random.default_rng(0).normal(100, 10, (12, 14, 10)).astype(np.float32)
 
@@ -102,6 +127,33 @@ def _volume() -> Examples:
             "a missing slice": scans.series(*scans.whole()[:2], *scans.whole()[3:]),
         },
     )
+
+
+def film(frames: Sequence[np.ndarray], container: str, codec: str) -> bytes:
+    """Frames uint8 [H, W, 3] as a file of moving pictures."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as opened:
+        stream = opened.add_stream(codec, rate=25, width=32, height=24, pix_fmt="yuv420p")
+        opened.start_encoding()  # writes a header even where no frame follows
+        for frame in frames:
+            opened.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        opened.mux(stream.encode())
+    return file.getvalue()
+
+
+def animation(frames: Sequence[np.ndarray], kind: str) -> bytes:
+    file = io.BytesIO()
+    first, *others = map(Image.fromarray, frames)
+    first.save(file, kind, save_all=True, append_images=others)
+    return file.getvalue()
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return file.getvalue()
 
 
 def npy(values: np.ndarray) -> bytes:

@@ -40,7 +40,8 @@ class Part(Spec):
     """Which piece of an item a vector stands for; items that fit whole have none."""
 
     index: int
-    start: int | None = None  # in the item's own unit: characters of a text, samples of a sound, slices of a volume
+    # In the item's own unit: characters of a text, samples of a sound, slices of a volume, frames of a video as stored.
+    start: int | None = None
     end: int | None = None
     box: tuple[int, int, int, int] | None = None  # of an image: left, top, right, bottom in pixels
 

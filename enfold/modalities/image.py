@@ -142,20 +142,24 @@ class Image(Modality[np.ndarray]):
         if frames > 1:
             raise BadItem(f"the image has {frames} frames; an image item has one: save the frame you mean as a PNG")
         try:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I") or image.mode == "F":
-                image = _eight_bits(image)
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                ground = Pillow.new("RGBA", image.size, (*self._background, 255))
-                image = Pillow.alpha_composite(ground, image)
-            return np.asarray(image.convert("RGB"))
+            return flat(image, self._background)
         except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
             raise BadItem(f"the image is damaged or cut short ({error})") from None
 
     @property
     def _background(self) -> tuple[int, int, int]:
         return self.preprocess.background if self.preprocess else (255, 255, 255)
+
+
+def flat(image: Pillow.Image, background: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+    """uint8 [H, W, 3]: turned by its EXIF orientation, laid over a background, of 16 bits brought down to 8."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Pillow.alpha_composite(Pillow.new("RGBA", image.size, (*background, 255)), image)
+    return np.asarray(image.convert("RGB"))
 
 
 def normalize(pixels: np.ndarray, spec: ImagePreprocess) -> np.ndarray:

@@ -18,6 +18,7 @@ class ViTConfig(BaseModel, frozen=True, extra="forbid"):
     """ViT-S/16 by default."""
 
     patch: int = Field(16, ge=1)  # pixels a side
+    channels: int = Field(3, ge=1)  # of an image; of a clip those of all its frames
     dim: int = Field(384, ge=1)
     depth: int = Field(12, ge=1)
     heads: int = Field(6, ge=1)
@@ -29,7 +30,8 @@ class ViTConfig(BaseModel, frozen=True, extra="forbid"):
 class ViT(Encoder):
     """`features["block1"]` … hold each block's patch tokens [B, N, D] before the last norm.
 
-    Images of other sizes pass too: position embeddings are resampled to their grid.
+    Images of other sizes pass too: position embeddings are resampled to their grid. The frames of a clip, [B, T, C, H,
+    W], are channels of one image, in their order.
     """
 
     Config = ViTConfig
@@ -47,6 +49,7 @@ class ViT(Encoder):
         self.net = VisionTransformer(
             img_size=size,
             patch_size=config.patch,
+            in_chans=config.channels,
             embed_dim=config.dim,
             depth=config.depth,
             num_heads=config.heads,
@@ -58,7 +61,8 @@ class ViT(Encoder):
 
     def forward(self, inputs: Inputs, *, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Encoded:
         """mask [B, N], True = `mask_token` [D] stands there instead of the patch; only training hides anything."""
-        patches = self.net.patch_embed(inputs["image"])  # [B, H / patch, W / patch, D]
+        (image,) = inputs.values()
+        patches = self.net.patch_embed(image.flatten(1, -3))  # [B, H / patch, W / patch, D]
         if mask is not None and mask_token is not None:
             hidden = mask.unflatten(1, patches.shape[1:3]).unsqueeze(-1)
             patches = mask_token.to(patches.dtype).where(hidden, patches)

@@ -22,7 +22,7 @@ def random_resized_crop(
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Image.Image:
-    """A rectangle of uint8 [H, W, 3], resized to size x size with a bicubic filter.
+    """A rectangle of uint8 [H, W, 3] or grey [H, W], resized to size x size with a bicubic filter.
 
     scale   share of the area
     ratio   width / height, drawn evenly in its logarithm
@@ -92,8 +92,8 @@ def color_jitter(
 
 
 def random_gray(view: Image.Image, rng: np.random.Generator, *, probability: float) -> Image.Image:
-    """Colours taken away, three equal channels left."""
-    return view.convert("L").convert("RGB") if rng.random() < probability else view
+    """Colours taken away, as many equal channels left."""
+    return view.convert("L").convert(view.mode) if rng.random() < probability else view
 
 
 def random_blur(
@@ -105,9 +105,11 @@ def random_blur(
     return view.filter(ImageFilter.GaussianBlur(rng.uniform(*radius)))
 
 
-def random_solarise(view: Image.Image, rng: np.random.Generator, *, probability: float) -> Image.Image:
-    """Values from the middle up are inverted."""
-    return ImageOps.solarize(view, 128) if rng.random() < probability else view
+def random_solarise(
+    view: Image.Image, rng: np.random.Generator, *, probability: float, threshold: int = 128
+) -> Image.Image:
+    """Values from the threshold up, of 255, are inverted."""
+    return ImageOps.solarize(view, threshold) if rng.random() < probability else view
 
 
 class MultiCrop(BaseModel, frozen=True, extra="forbid"):

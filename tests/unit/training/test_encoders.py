@@ -69,6 +69,14 @@ def test_blocks_are_seen_before_the_last_norm():
     torch.testing.assert_close(encoder.net.norm(encoded.features["block2"]), encoded.tokens)
 
 
+def test_frames_of_a_clip_are_channels_in_their_order():
+    encoder = build("vit", SMALL["vit"] | {"channels": 6}, 32).eval()
+    clip = torch.cat([IMAGES, IMAGES.flip(0)], 1)
+    as_clip, as_image = (encoder({name: x}) for name, x in (("video", clip.unflatten(1, (2, 3))), ("image", clip)))
+    torch.testing.assert_close(as_clip.tokens, as_image.tokens, rtol=0, atol=0)
+    assert not torch.allclose(encoder({"video": clip.unflatten(1, (2, 3)).flip(1)}).embedding, as_clip.embedding)
+
+
 def test_a_pyramid_halves_at_every_stage():
     levels = build("resnet", SMALL["resnet"], 32)({"image": IMAGES}).features
     assert [tuple(levels[f"stage{i}"].shape[1:]) for i in (1, 2, 3, 4)] == [

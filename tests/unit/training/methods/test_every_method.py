@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import default_collate
 
 from enfold.modalities.text import TOKENIZER
+from enfold.modalities.video import Video
 from enfold.modalities.volume import Voxels
 from training import catalogue, methods, recipe, tokenizer
 from training.encoders import build
@@ -35,6 +36,8 @@ def items(facts: Recipe) -> list[Item]:
             blob[4 + i : 14 + i, 5:15, 6:16] = 1
             value = Voxels(blob * 90 + rng.normal(30, 4, blob.shape).astype(np.float32), np.diag([4.0, 4, 4, 1]))
             beside = {name: Voxels(blob, value.affine) for name in facts.sides}
+        elif facts.modality == "video":
+            value = Video(None).read(rng.integers(0, 256, (9, 24, 20, 3), np.uint8))
         else:
             raise AssertionError(f"give this test items of modality '{facts.modality}'")
         made.append(Item(value, i % 2, i, beside, facts.modality))
