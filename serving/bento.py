@@ -8,7 +8,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-from enfold import settings, store
+from enfold import modalities, settings, store
 
 _ROOT = Path(__file__).parents[1]
 _NO_CODE = shutil.ignore_patterns("__pycache__")
@@ -63,7 +63,7 @@ def _packages() -> list[str]:
     """What the server needs, as the distribution says: itself, and the extras that its image has."""
     from packaging.requirements import Requirement
 
-    wanted = {"", "serve", "text", "video", "volume", "trace", "cpu"}
+    wanted = {"", "serve", "trace", "cpu", *modalities.names()}
     found = [Requirement(line) for line in distribution("enfold").requires or []]
     return [
         str(one).partition(";")[0].strip()

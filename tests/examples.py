@@ -14,10 +14,12 @@ from typing import Any
 import av
 import nibabel
 import numpy as np
+import soundfile
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from enfold.modalities import get
+from enfold.modalities.audio import AudioPreprocess
 from enfold.modalities.image import ImagePreprocess, Tile
 from enfold.modalities.text import TOKENIZER, TextPreprocess
 from enfold.modalities.video import VideoPreprocess
@@ -36,7 +38,7 @@ class Examples:
 
 def examples(modality: str) -> Examples:
     """Raises KeyError for a modality without examples: write them."""
-    found: Examples = {"image": _image, "text": _text, "video": _video, "volume": _volume}[modality]()
+    found: Examples = globals()[f"_{modality}"]()
     return found
 
 
@@ -45,6 +47,32 @@ def reader(modality: str, folder: Path) -> Any:
     found = examples(modality)
     found.write(folder)
     return get(modality)(found.preprocess, folder=folder)
+
+
+def _audio() -> Examples:
+    noise = np.random.default_rng(0).normal(0, 0.1, (24_000, 2))
+    vorbis = sound(noise, "OGG", "VORBIS", 22_050)
+    return Examples(
+        AudioPreprocess(rate=8000, mels=16, frames=200),
+        {
+            ".wav": sound(noise[:9000], "WAV"),
+            ".flac": sound(noise, "FLAC"),
+            ".ogg": vorbis,
+            ".oga": vorbis,
+            ".opus": sound(noise, "OGG", "OPUS", 24_000),
+            ".mp3": sound(noise, "MP3", rate=44_100),
+        },
+        large=sound(np.tile(noise, (5, 1)), "FLAC"),
+        bad={
+            "a text": b"nothing of the kind",
+            "no samples": sound(noise[:0], "WAV"),
+            "eight samples a second": sound(noise[:40], "WAV", rate=8),
+            "not a number": sound(np.full(800, np.nan), "WAV", "FLOAT"),
+            "infinite": sound(np.full(800, np.inf), "WAV", "FLOAT"),
+            "twenty channels": sound(np.zeros((800, 20)), "WAV"),
+            "a format that is none of these": sound(noise, "AIFF"),
+        },
+    )
 
 
 def _image() -> Examples:
@@ -153,6 +181,12 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
+
+
+def sound(values: np.ndarray, kind: str, coding: str | None = None, rate: int = 16_000) -> bytes:
+    """Samples [S] or [S, channels] as a file."""
+    file = io.BytesIO()
+    soundfile.write(file, values, rate, format=kind, subtype=coding)
     return file.getvalue()
 
 

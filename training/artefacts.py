@@ -48,12 +48,13 @@ class Items(Sequence[Item]):
         return Item(value, self.labels[index], index, sides, data.modality)
 
 
-def few_labels(data: Dataset, share: float | None, seed: int) -> Dataset:
-    """The given share of each class, at least one item; all of it without a share."""
-    if share is None:
+def few_labels(data: Dataset, seen: int | float | None, seed: int) -> Dataset:
+    """So many items of each class, or the given share of it, at least one; None takes all."""
+    if seen is None:
         return data
     labels, order = data.labels(), np.random.default_rng(seed).permutation(len(data))
-    counts = {label: max(1, round(share * int((labels == label).sum()))) for label in np.unique(labels)}
+    sizes = {label: int((labels == label).sum()) for label in np.unique(labels)}
+    counts = {label: seen if isinstance(seen, int) else max(1, round(seen * size)) for label, size in sizes.items()}
     chosen = [order[labels[order] == label][:count] for label, count in counts.items()]
     return data.subset(np.sort(np.concatenate(chosen)))
 

@@ -103,7 +103,8 @@ class Adapt(_Stage):
     encoder: Encoder | None = None  # of a student, or where there is nothing needed and it is not the recipe's
     config: dict[str, Any] = {}
     train: dict[str, Any] = {}
-    labels: float | None = Field(None, gt=0, le=1)  # share of each class's labels that is seen
+    # How much of each class's labels is seen: so many (10), or a share (0.1).
+    labels: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = None
     tried_lr: tuple[float, ...] = ()  # what train.lr was chosen from, on the validation split
 
 

@@ -124,8 +124,8 @@ class Modality(ABC, Generic[Value]):
                 f"field '{self.name}' is not base64: send the file's bytes encoded, without a data: prefix"
             ) from None
 
-    def file_bytes(self, item: Stored) -> bytes:
-        """A file's content, its size checked before it is read. Raises TooLarge, or OSError as the file system does."""
+    def place(self, item: Stored) -> bytes | Path | Packed:
+        """Where a file's content lies, its size checked. Raises TooLarge, or OSError as the file system does."""
         place = Path(item) if isinstance(item, str) else item
         if isinstance(place, bytes):
             size = len(place)
@@ -133,6 +133,11 @@ class Modality(ABC, Generic[Value]):
             size = place.size if isinstance(place, Packed) else place.stat().st_size
         if size > self.limits.max_bytes:
             raise TooLarge(f"the {self.name} has {size:,} bytes; at most {self.limits.max_bytes:,} are read")
+        return place
+
+    def file_bytes(self, item: Stored) -> bytes:
+        """A file's content, its size checked before it is read. Raises as `place` does."""
+        place = self.place(item)
         return place if isinstance(place, bytes) else place.read_bytes()
 
 

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from enfold.modalities import Arrays
 from training.adaptation import finish
-from training.adaptation.fine_tune import plain_view
 from training.artefacts import Items, few_labels, fresh_encoder, needed_folder, save
 from training.encoders import Encoder
 from training.evaluation import Subject
@@ -26,12 +25,12 @@ from training.methods import Batch, Item, Losses, Method
 from training.recipe import Adapt
 from training.run import Run
 from training.schedule import train_config
+from training.views import Plain, plain
 
 
 class DistilConfig(BaseModel, frozen=True, extra="forbid"):
     temperature: float = Field(1.0, gt=0)
     labelled_weight: float = Field(0.0, ge=0, lt=1)  # the paper's 1 - alpha
-    crop_scale: tuple[float, float] = (0.5, 1.0)
 
 
 class Distil(Method):
@@ -40,6 +39,7 @@ class Distil(Method):
     Config = DistilConfig
     config: DistilConfig
     head: Classifier
+    view: Plain
 
     def teach(self, encoder: Encoder, head: Head, labelled: frozenset[int]) -> None:
         """labelled   indices of the items whose label may be looked at"""
@@ -48,14 +48,15 @@ class Distil(Method):
 
     def example(self, item: Item, rng: np.random.Generator) -> Arrays:
         shown = item.label if item.index in self._labelled else -1
-        return {"image": plain_view(item, rng, self), "label": np.array(shown)}
+        return {**self.view(item.value, rng, self.preprocess), "label": np.array(shown)}
 
     def forward(self, batch: Batch) -> Losses:
-        image, weight = {"image": batch["image"]}, self.config.labelled_weight
+        inputs = {name: values for name, values in batch.items() if name != "label"}
+        weight = self.config.labelled_weight
         with torch.no_grad():
             encoder, head = self._teacher
-            taught = head(encoder(image).embedding)
-        logits = self.head(self.encoder(image).embedding)
+            taught = head(encoder(inputs).embedding)
+        logits = self.head(self.encoder(inputs).embedding)
         loss = soft_cross_entropy(logits, taught, temperature=self.config.temperature)
         if weight and (batch["label"] >= 0).any():
             loss = (1 - weight) * loss + weight * F.cross_entropy(logits, batch["label"], ignore_index=-1)
@@ -71,6 +72,7 @@ def soft_cross_entropy(logits: Tensor, teacher: Tensor, *, temperature: float) -
 def adapt(stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:
     student = fresh_encoder(run, stage)
     method = Distil.build(student, stage.config, run.modality.preprocess)
+    method.view = plain(run.modality.name)
     method.head = Classifier(student, ClassifierConfig(labels=subject.classes))
     pool = subject.data("train")
     labelled = few_labels(pool, stage.labels, run.seed)

@@ -1,4 +1,4 @@
-"""Fine-tuning: the whole encoder with a head on its embedding, by cross-entropy on augmented views.
+"""Fine-tuning: the whole encoder with a head on its embedding, by cross-entropy on plain views (`training.views`).
 
 `keep_head_layers` starts the head with the first layers of the pretraining's projection head (Chen et al. 2020,
 SimCLRv2, arXiv:2006.10029, section 2); 0 starts at the embedding.
@@ -23,11 +23,10 @@ from training.methods import Batch, Item, Losses, Method
 from training.recipe import Adapt
 from training.run import Run
 from training.schedule import train_config
-from training.views import image as views
+from training.views import Plain, plain
 
 
 class FineTuneConfig(BaseModel, frozen=True, extra="forbid"):
-    crop_scale: tuple[float, float] = (0.5, 1.0)  # share of the image's area
     label_smoothing: float = 0.1
     keep_head_layers: int = Field(0, ge=0)
 
@@ -38,24 +37,21 @@ class FineTune(Method):
     Config = FineTuneConfig
     config: FineTuneConfig
     head: Classifier
+    view: Plain
 
     def example(self, item: Item, rng: np.random.Generator) -> Arrays:
-        return {"image": plain_view(item, rng, self), "label": np.array(item.label)}
+        return {**self.view(item.value, rng, self.preprocess), "label": np.array(item.label)}
 
     def forward(self, batch: Batch) -> Losses:
-        logits = self.head(self.encoder({"image": batch["image"]}).embedding)
+        inputs = {name: values for name, values in batch.items() if name != "label"}
+        logits = self.head(self.encoder(inputs).embedding)
         return {"loss": F.cross_entropy(logits, batch["label"], label_smoothing=self.config.label_smoothing)}
-
-
-def plain_view(item: Item, rng: np.random.Generator, method: Method) -> np.ndarray:
-    """A crop, mirrored half of the time."""
-    view = views.random_resized_crop(item.value, rng, size=method.preprocess.size, scale=method.config.crop_scale)
-    return views.to_array(views.random_flip(view, rng), method.preprocess)
 
 
 def adapt(stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:
     assert subject.encoder is not None
     tuner = FineTune.build(subject.encoder, stage.config, run.modality.preprocess)
+    tuner.view = plain(run.modality.name)
     tuner.head = head_for(stage, run, tuner.encoder, subject.classes, tuner.config.keep_head_layers)
     data = few_labels(subject.data("train"), stage.labels, run.seed)
     folder, settings = run.folder(stage.name), train_config(stage.train)

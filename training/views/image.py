@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as color
 
+from enfold.modalities import Arrays
 from enfold.modalities.image import FILTERS, ImagePreprocess, normalize
 
 _TRIES = 10
@@ -29,6 +30,12 @@ def random_resized_crop(
     """
     whole = Image.fromarray(image)
     return whole.resize((size, size), FILTERS["bicubic"], box=_box(*whole.size, rng, scale, ratio))
+
+
+def plain(image: np.ndarray, rng: np.random.Generator, preprocess: ImagePreprocess) -> Arrays:
+    """A crop of half the area or more, mirrored half of the time."""
+    view = random_resized_crop(image, rng, size=preprocess.size, scale=(0.5, 1.0))
+    return {"image": to_array(random_flip(view, rng), preprocess)}
 
 
 def random_affine(

@@ -19,6 +19,7 @@ SMALL = {
     "causal_lm": {"dim": 16, "depth": 2, "heads": 2},
     "stunet": {"widths": (4, 8)},
     "unified_vit": {"image_patch": 8, "volume_patch": 8, "dim": 16, "depth": 2, "heads": 2},
+    "ast": {"mels": 16, "patch": (4, 8), "dim": 16, "depth": 2, "heads": 2},
 }
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 TEXTS = {
@@ -26,6 +27,7 @@ TEXTS = {
     "attention_mask": (torch.arange(7) < torch.tensor([[7], [4], [1]])).long(),
 }
 VOLUMES = torch.randn(3, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+SOUNDS = torch.randn(3, 16, 32, generator=torch.Generator().manual_seed(0))
 INPUTS = {
     "vit": {"image": IMAGES},
     "resnet": {"image": IMAGES},
@@ -33,6 +35,7 @@ INPUTS = {
     "causal_lm": TEXTS,
     "stunet": {"volume": VOLUMES},
     "unified_vit": {"volume": VOLUMES},
+    "ast": {"audio": SOUNDS},
 }
 
 
@@ -75,6 +78,33 @@ def test_frames_of_a_clip_are_channels_in_their_order():
     as_clip, as_image = (encoder({name: x}) for name, x in (("video", clip.unflatten(1, (2, 3))), ("image", clip)))
     torch.testing.assert_close(as_clip.tokens, as_image.tokens, rtol=0, atol=0)
     assert not torch.allclose(encoder({"video": clip.unflatten(1, (2, 3)).flip(1)}).embedding, as_clip.embedding)
+
+
+def test_a_spectrogram_of_another_length_passes_with_positions_of_its_own():
+    """Its own grid resamples nothing; a shorter one is cut out of the middle, a longer one is stretched."""
+    encoder = build("ast", SMALL["ast"], 32).eval()
+    own = encoder.net.pos_embed
+    assert encoder.grid == (4, 4)
+    assert encoder.positions((4, 4)) is own
+    grid = own[0, 2:].unflatten(0, (4, 4))
+    torch.testing.assert_close(encoder.positions((4, 2))[0, 2:].unflatten(0, (4, 2)), grid[:, 1:3])
+    longer = encoder.positions((4, 8))[0, 2:].unflatten(0, (4, 8))
+    torch.testing.assert_close(longer[:, 0], grid[:, 0])
+    torch.testing.assert_close(longer[:, 1], 0.75 * grid[:, 0] + 0.25 * grid[:, 1])
+    torch.testing.assert_close(encoder.positions((4, 8))[0, :2], own[0, :2])
+    assert encoder({"audio": torch.cat([SOUNDS, SOUNDS], 2)}).tokens.shape == (3, 32, 16)
+
+
+def test_extra_tokens_of_a_spectrogram_are_no_part_of_the_embedding():
+    encoder = build("ast", SMALL["ast"], 32).eval()
+    encoded = encoder(INPUTS["ast"])
+    assert encoded.tokens.shape == (3, encoder.num_tokens, 16)
+    torch.testing.assert_close(encoded.embedding, encoded.tokens.mean(1))
+
+
+def test_a_spectrogram_that_no_patches_fill_is_refused():
+    with pytest.raises(WrongUse, match=r"16 mel bands and 30 frames must be multiples of patch \[4, 8\]"):
+        build("ast", SMALL["ast"], 30)
 
 
 def test_a_pyramid_halves_at_every_stage():

@@ -87,6 +87,8 @@ def test_few_labels_are_balanced_and_nested_by_seed(run: Run):
     assert few.fingerprint != few_labels(train, 0.1, seed=1).fingerprint
     assert {r.id for r in few.records} <= {r.id for r in few_labels(train, 0.5, seed=0).records}
     assert few_labels(train, None, seed=0) is train
+    assert set(np.unique(few_labels(train, 3, seed=0).labels(), return_counts=True)[1]) == {3}
+    assert len(few_labels(train, 10_000, seed=0)) == len(train)
 
 
 def test_soft_cross_entropy_is_ordinary_against_a_certain_teacher():

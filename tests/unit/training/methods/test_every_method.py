@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
+from enfold.modalities.audio import Audio
 from enfold.modalities.text import TOKENIZER
 from enfold.modalities.video import Video
 from enfold.modalities.volume import Voxels
+from tests.examples import sound
 from training import catalogue, methods, recipe, tokenizer
 from training.encoders import build
 from training.methods import Batch, Item, Method, Turn
@@ -38,6 +40,8 @@ def items(facts: Recipe) -> list[Item]:
             beside = {name: Voxels(blob, value.affine) for name in facts.sides}
         elif facts.modality == "video":
             value = Video(None).read(rng.integers(0, 256, (9, 24, 20, 3), np.uint8))
+        elif facts.modality == "audio":
+            value = Audio(None).read(sound(rng.normal(0, 0.1, 12_000), "WAV", rate=8_000))
         else:
             raise AssertionError(f"give this test items of modality '{facts.modality}'")
         made.append(Item(value, i % 2, i, beside, facts.modality))
