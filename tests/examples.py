@@ -181,6 +181,7 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
+    return file.getvalue()
 
 
 def sound(values: np.ndarray, kind: str, coding: str | None = None, rate: int = 16_000) -> bytes:
