@@ -73,5 +73,5 @@ def test_other_items_than_the_recipes_are_refused(tmp_path: Path):
     (tmp_path / "notes").mkdir()
     for number in range(3):
         (tmp_path / "notes" / f"{number}.txt").write_text(f"text {number}")
-    with pytest.raises(Exception, match=r"recipe 'gmml' takes image items; data set 'notes' holds text items"):
+    with pytest.raises(Exception, match=r"notes holds no image files; accepted suffixes"):
         run_of(tmp_path / "notes")
