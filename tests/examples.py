@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import av
+import laspy
 import nibabel
 import numpy as np
 import soundfile
+import trimesh
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from enfold.modalities import get
 from enfold.modalities.audio import AudioPreprocess
 from enfold.modalities.image import ImagePreprocess, Tile
+from enfold.modalities.points import PointsPreprocess
 from enfold.modalities.text import TOKENIZER, TextPreprocess
 from enfold.modalities.video import VideoPreprocess
 from enfold.modalities.volume import VolumePreprocess
@@ -124,6 +127,53 @@ def _video() -> Examples:
             "an empty zip": zipped({}),
             "a frame that is none": zipped({"1.png": still, "2.png": b"no picture"}),
             "frames of two sizes": zipped({"1.png": still, "2.png": _picture("PNG", 25)}),
+        },
+    )
+
+
+def _points() -> Examples:
+    box = trimesh.creation.box((2, 1, 0.5))
+    cloud = np.random.default_rng(0).normal(size=(300, 3)) * (3, 2, 1)
+
+    def exported(thing: Any, kind: str) -> bytes:
+        found = thing.export(file_type=kind)
+        return found.encode() if isinstance(found, str) else bytes(found)
+
+    def las(file: str) -> bytes:
+        scan, made = laspy.create(), io.BytesIO()
+        scan.header.scales = (0.001, 0.001, 0.001)
+        scan.xyz = cloud
+        scan.write(made, do_compress=file == "laz")
+        return made.getvalue()
+
+    huge = exported(trimesh.PointCloud(cloud), "ply").replace(b"vertex 300", b"vertex 900000000", 1)
+    holes = cloud.copy()
+    holes[7, 1] = np.nan
+    return Examples(
+        PointsPreprocess(points=64, patches=8, neighbours=4, window=4.0),
+        {
+            ".ply": exported(trimesh.PointCloud(cloud), "ply"),
+            ".obj": exported(box, "obj"),
+            ".stl": exported(box, "stl"),
+            ".xyz": "\n".join(" ".join(map(str, row)) for row in cloud).encode(),
+            ".las": las("las"),
+            ".laz": las("laz"),
+            ".npy": npy(cloud),
+        },
+        large=npy(np.concatenate([cloud, cloud + np.array((40, 0, 0)), cloud + np.array((0, 40, 0))])),
+        bad={
+            "nothing": b"",
+            "a text": b"nothing of the kind",
+            "no points": npy(np.zeros((0, 3))),
+            "one point": npy(np.ones((1, 3))),
+            "one place": npy(np.ones((50, 3))),
+            "two axes": npy(cloud[:, :2]),
+            "NaN": npy(holes),
+            "far away": npy(cloud * 1e30),
+            "objects": npy(np.array([[None] * 3] * 9)),
+            "no faces": b"solid nothing\nendsolid nothing\n",
+            "no area": b"v 0 0 0\nv 1 1 1\nv 2 2 2\n" * 3 + b"f 1 2 3\n",
+            "an announcement": huge,
         },
     )
 

@@ -13,7 +13,7 @@ from enfold.modalities.audio import Audio
 from enfold.modalities.text import TOKENIZER
 from enfold.modalities.video import Video
 from enfold.modalities.volume import Voxels
-from tests.examples import sound
+from tests.examples import examples, sound
 from training import catalogue, methods, recipe, tokenizer
 from training.encoders import build
 from training.methods import Batch, Item, Method, Turn
@@ -43,7 +43,8 @@ def items(facts: Recipe) -> list[Item]:
         elif facts.modality == "audio":
             value = Audio(None).read(sound(rng.normal(0, 0.1, 12_000), "WAV", rate=8_000))
         else:
-            raise AssertionError(f"give this test items of modality '{facts.modality}'")
+            files = list(examples(facts.modality).files.values())
+            value = facts.modality_of().read(files[i % len(files)])
         made.append(Item(value, i % 2, i, beside, facts.modality))
     return made
 
