@@ -3,7 +3,7 @@
 A decoded sound is `Sound`: its rate and length, as its header tells, and where its samples lie. They are read in spans,
 channels averaged, so that of an hour only what is looked at comes into memory. The encoder sees log-mel energies of
 `frames` windows of 25 ms, one every 10 ms: of a longer sound its beginning, or parts that follow one another; a shorter
-one is filled up with energies of 0. A WAV or Ogg that breaks off is the sound up to there, as of a live recording.
+one is filled up with energies of 0. A WAV, Ogg or MP3 that breaks off is the sound up to there, as if recorded live.
 """
 # S samples, T frames, M mel bands, F frequencies of a spectrum
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image as Pillow
@@ -89,7 +89,7 @@ class Audio(Modality[Sound]):
         return int(self.preprocess.frames)
 
     def read(self, item: Any) -> Sound:
-        """From file bytes, a path or a `Sound`: its header alone. Raises BadItem or TooLarge."""
+        """From file bytes, a path or a `Sound`: as a rule its header alone. Raises BadItem or TooLarge."""
         if isinstance(item, Sound):
             return item
         if not isinstance(item, Stored):
@@ -98,7 +98,7 @@ class Audio(Modality[Sound]):
         file = place if isinstance(place, bytes | Path) else place.read_bytes()
         with _opened(file) as sound:
             self._check(sound)
-            return Sound(file, sound.samplerate, sound.frames)
+            return Sound(file, sound.samplerate, _length(sound))
 
     def prepare(self, value: Sound, *, parts: bool = False) -> list[Sample]:
         """Samples {"audio": float32 [M, T]}. Raises BadItem where the samples turn out to be damaged."""
@@ -152,13 +152,24 @@ class Audio(Modality[Sound]):
             )
         if sound.channels > limits.max_channels:
             raise TooLarge(f"the sound has {sound.channels} channels; at most {limits.max_channels}: mix them down")
-        if sound.frames < 1:
-            raise BadItem("the sound has no samples")
         if sound.frames > limits.max_seconds * rate:
             raise TooLarge(
                 f"the sound lasts {sound.frames / rate:,.0f} s; at most {limits.max_seconds:,.0f} s: "
                 "cut out the part you mean"
             )
+
+
+def _length(sound: Any) -> int:
+    """Samples of an opened file. An MP3 may only guess, by its first frames: where it guesses wrong, it is decoded."""
+    frames: int = sound.frames
+    if sound.format == "MP3" and frames:
+        sound.seek(frames - 1)
+        if not len(sound.read(1)):
+            sound.seek(0)
+            frames = sum(iter(lambda: len(sound.read(_BLOCK, dtype="float32")), 0))
+    if not frames:
+        raise BadItem("the sound has no samples")
+    return frames
 
 
 def resampled(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
@@ -209,11 +220,19 @@ def _window_samples(spec: AudioPreprocess) -> int:
     return (spec.frames - 1) * round(_HOP_SECONDS * spec.rate) + round(_WINDOW_SECONDS * spec.rate)
 
 
+def _file(path: Path) -> IO[bytes]:
+    """Opened when its samples are needed, by when it may be gone: raises BadItem."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise BadItem(f"the file cannot be read ({error.strerror})") from None
+
+
 @contextmanager
 def _opened(file: bytes | Path) -> Iterator[Any]:
     """The file as libsndfile sees it. Whatever that meets inside is the file's fault: raises BadItem."""
     soundfile = require("soundfile", "audio", "reading a sound")
-    with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as content:
+    with io.BytesIO(file) if isinstance(file, bytes) else _file(file) as content:
         if not content.read(4).startswith(_BEGINNINGS):
             raise BadItem("these bytes are no WAV, FLAC, Ogg or MP3 sound, or their beginning is broken")
         content.seek(0)
