@@ -28,6 +28,7 @@ _PREEMPHASIS, _LOWEST_HZ = 0.97, 20.0
 _FLOOR = float(np.finfo(np.float32).eps)  # of an energy, before the logarithm
 _BEGINNINGS = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff")  # of files: only their readers are let loose on them
 _FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")  # as libsndfile calls them
+_BEFORE = 8192  # samples decoded and thrown away before a span: an MP3 needs what came before to go on from a place
 _BLOCK = 2**20  # samples read at once where all of them are
 
 
@@ -41,7 +42,8 @@ class Sound:
         """Samples from `start` to `end` of each span, float32 [S], channels averaged. Raises BadItem."""
         with _opened(self.file) as sound:
             for start, end in spans:
-                sound.seek(start)
+                sound.seek(max(0, start - _BEFORE))
+                sound.read(min(start, _BEFORE))
                 samples = sound.read(end - start, dtype="float32", always_2d=True)
                 if len(samples) < end - start:
                     raise BadItem(f"the sound is cut short: its header tells of {self.frames:,} samples")

@@ -259,3 +259,14 @@ def test_a_thumbnail_shows_high_tones_above_low_ones():
         return int(np.asarray(picture.convert("L"), float).mean(1).argmax())
 
     assert brightest(4_000) < brightest(1_000) < brightest(300)
+
+
+@pytest.mark.parametrize(("kind", "coding"), [("OGG", "VORBIS"), ("MP3", None), ("FLAC", None)])
+def test_spans_are_what_the_whole_file_has_there(kind, coding):
+    """A decoder that jumps back and forth in a compressed file does not by itself give what it gives from the start."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (200_000, 2))
+    data = sound(noise, kind, coding, 44_100)
+    whole = soundfile.read(io.BytesIO(data), dtype="float32")[0].mean(1)
+    spans = [(start, start + 20_000) for start in (0, 15_111, 30_222, 150_000, 60_000)]
+    for (start, end), samples in zip(spans, Audio(AudioPreprocess()).read(data).spans(spans), strict=True):
+        np.testing.assert_array_equal(samples, whole[start:end])
