@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
