@@ -23,11 +23,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from enfold.modalities import get
 from enfold.modalities.audio import AudioPreprocess
 from enfold.modalities.image import ImagePreprocess, Tile
+from enfold.modalities.multispectral import Band, MultispectralPreprocess, Raster
 from enfold.modalities.points import PointsPreprocess
 from enfold.modalities.text import TOKENIZER, TextPreprocess
 from enfold.modalities.video import VideoPreprocess
 from enfold.modalities.volume import VolumePreprocess
 from tests import scans
+from training.data.rasters import geotiff
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,39 @@ def _image() -> Examples:
         {suffix: _picture(kind) for suffix, kind in kinds.items()},
         large=_picture("PNG", 64),
         bad={"an animation": moving.getvalue(), "one pixel": _picture("PNG", 1), "a text": b"nothing of the kind"},
+    )
+
+
+BANDS = ("red", "green", "blue", "night")
+
+
+def bands(side: int, seed: int = 0) -> Raster:
+    """Four bands of uint16 on a map, one pixel a tenth of a degree."""
+    values = np.random.default_rng(seed).integers(1, 3000, (len(BANDS), side, side)).astype(np.uint16)
+    return Raster(values, BANDS, np.array([[0.1, 0, 10], [0, -0.1, 50]]), "EPSG:4326")
+
+
+def _multispectral() -> Examples:
+    small, infinite = bands(24), np.full((4, 8, 8), np.inf, np.float32)
+    kinds = (".geotiff", ".gtiff", ".tif", ".tiff")
+    return Examples(
+        MultispectralPreprocess(bands=tuple(Band(name=name, mean=1500, std=600) for name in BANDS), size=16, tile=16),
+        {**dict.fromkeys(kinds, geotiff(small)), ".npy": npy(small.values)},
+        large=geotiff(bands(64)),
+        bad={
+            "three bands": geotiff(Raster(small.values[:3], BANDS[:3])),
+            "bands without names": geotiff(Raster(small.values)),
+            "an array of three bands": npy(small.values[:3]),
+            "two axes": npy(small.values[0]),
+            "no pixels": npy(small.values[:, :0]),
+            "objects": npy(np.array([[[None]]])),
+            "complex": npy(small.values.astype(np.complex64)),
+            "infinity": npy(infinite),
+            "nothing measured": npy(np.full((4, 8, 8), np.nan, np.float32)),
+            "a picture": _picture("PNG"),
+            "a text": b"nothing of the kind",
+            "nothing": b"",
+        },
     )
 
 

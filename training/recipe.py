@@ -43,7 +43,8 @@ class Side(_Table):
     """A column beside the item that methods see too: a text (captions), or files of a modality (label maps)."""
 
     modality: str
-    preprocess: dict[str, Any] = {}
+    preprocess: dict[str, Any] = {}  # where it is not that of items of the same modality
+    tokens: bool = True  # of a text; false where its words are read as they stand, such as names of classes
 
 
 class Mixed(_Table):
@@ -69,6 +70,7 @@ class _Stage(_Table):
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     needs: tuple[str, ...] = ()
     data: Data | None = None  # where it is not the recipe's
+    preprocess: dict[str, Any] | None = None  # where it is not the recipe's
     seed: int | None = None  # where no seed of a claim shall change it: a model that all of them start from
 
 
@@ -178,7 +180,7 @@ class Recipe(_Table):
 
     @model_validator(mode="after")
     def _texts_have_tokens(self) -> "Recipe":
-        reads = {self.modality, *self.mixed, *(side.modality for side in self.sides.values())}
+        reads = {self.modality, *self.mixed, *(side.modality for side in self.sides.values() if side.tokens)}
         if "text" in reads and self.tokenizer is None:
             raise ValueError("a recipe that reads texts trains a tokenizer on them: add [tokenizer] vocabulary = 4096")
         return self
@@ -193,14 +195,19 @@ class Recipe(_Table):
                 seen.add(stage.name)
         return self
 
-    def modality_of(self, folder: Path | None = None) -> modalities.Modality[Any]:
-        """The modality with this recipe's preprocessing; `folder` holds the resources that names."""
-        return self._reader(self.modality, self.preprocess, folder, "preprocess")
+    def modality_of(self, folder: Path | None = None, stage: Stage | None = None) -> modalities.Modality[Any]:
+        """The modality with this recipe's preprocessing, or a stage's own; `folder` holds the resources that names."""
+        if stage is None or stage.preprocess is None:
+            return self._reader(self.modality, self.preprocess, folder, "preprocess")
+        return self._reader(self.modality, stage.preprocess, folder, f"stage.{stage.name}.preprocess")
 
     def sides_of(self, folder: Path | None = None) -> dict[str, modalities.Modality[Any]]:
         """What reads each side."""
-        facts = self.sides.items()
-        return {name: self._reader(one.modality, one.preprocess, folder, f"sides.{name}") for name, one in facts}
+        return {
+            name: self._reader(one.modality, one.preprocess or alike, folder, f"sides.{name}")
+            for name, one in self.sides.items()
+            for alike in [self.preprocess if one.modality == self.modality else {}]
+        }
 
     def mixed_of(self, folder: Path | None = None) -> dict[str, modalities.Modality[Any]]:
         """What reads the items that are mixed in, by modality."""
@@ -242,6 +249,8 @@ def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Rec
         _set(raw, key, _value(text), path.name)
     recipe: Recipe = validated(Recipe, raw, path.name)
     recipe.modality_of()
+    for stage in recipe.stage:
+        recipe.modality_of(stage=stage)
     recipe.sides_of()
     recipe.mixed_of()
     _check_sources(recipe, path.name)

@@ -18,6 +18,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -57,6 +58,14 @@ class Run:
     def data(self, stage: Stage) -> Dataset:
         """What a stage works on: its own data set, or the recipe's."""
         return self._open(stage.data or self.recipe.data)
+
+    def seen_by(self, stage: Stage) -> "Run":
+        """The run, with a reader of the stage's own where the stage has preprocessing of its own."""
+        if stage.preprocess is None:
+            return self
+        seen = copy(self)
+        seen.modality = self.recipe.modality_of(self.path, stage)
+        return seen
 
     def mixed_data(self) -> list[Dataset]:
         """What pretraining takes beside the recipe's own items."""
@@ -110,7 +119,7 @@ class Run:
                     if not known:
                         self.folder(stage.name).mkdir(parents=True, exist_ok=True)
                         started = time.monotonic()
-                        figures = VERBS[stage.verb](stage, self)
+                        figures = VERBS[stage.verb](stage, self.seen_by(stage))
                         seconds = round(time.monotonic() - started, 1)
                         _write(done, {"fingerprint": prints[stage.name], "seconds": seconds, "figures": figures})
                 record = json.loads(done.read_bytes())
@@ -151,7 +160,7 @@ class Run:
         shared = {"data": data.fingerprint, "preprocess": recipe.preprocess, "seed": seed}
         if recipe.sides:
             beside = {name: data.state_of(name, side) for name, side in self.sides.items()}
-            shared |= {"sides": [beside, recipe.model_dump(mode="json", include={"sides"})]}
+            shared |= {"sides": [beside, recipe.model_dump(mode="json", include={"sides"}, exclude_defaults=True)]}
         if recipe.mixed:
             others = [other.fingerprint for other in self.mixed_data()]
             shared |= {"mixed": [others, recipe.model_dump(mode="json", include={"mixed"})]}
@@ -173,7 +182,9 @@ class Run:
         if file.exists():
             return
         data = self.dataset.split("train")
-        readers = [(name, side) for name, side in self.sides.items() if side.name == "text"]
+        readers = [
+            (name, side) for name, side in self.sides.items() if side.name == "text" and self.recipe.sides[name].tokens
+        ]
         texts = [data.side(i, name, side) for name, side in readers for i in range(len(data))]
         if self.modality.name == "text":
             texts += [data.read(i, self.modality) for i in range(len(data))]

@@ -88,13 +88,14 @@ class Image(Modality[np.ndarray]):
         tile = self.preprocess.tile
         if not parts or tile is None or max(value.shape[:2]) <= tile.side:
             return [self._sample(value)]
-        boxes = [box for box in _boxes(value, tile.side) if tissue_share(_cut(value, box)) >= tile.least_tissue]
-        if not boxes:
+        every = boxes(value.shape[0], value.shape[1], tile.side)
+        shown = [box for box in every if tissue_share(_cut(value, box)) >= tile.least_tissue]
+        if not shown:
             raise BadItem(
                 f"no tile of {tile.side} pixels shows {tile.least_tissue:.0%} tissue or more: ask for no parts to get "
                 "the image as a whole"
             )
-        return [self._sample(_cut(value, box), Part(index=i, box=box)) for i, box in enumerate(boxes)]
+        return [self._sample(_cut(value, box), Part(index=i, box=box)) for i, box in enumerate(shown)]
 
     def _sample(self, value: np.ndarray, part: Part | None = None) -> Sample:
         spec = self.preprocess
@@ -174,9 +175,8 @@ def tissue_share(pixels: np.ndarray) -> float:
     return float((pixels.min(2) < GLASS).mean())
 
 
-def _boxes(value: np.ndarray, side: int) -> Iterator[tuple[int, int, int, int]]:
+def boxes(height: int, width: int, side: int) -> Iterator[tuple[int, int, int, int]]:
     """Tiles in rows from the top left; the last of a row or column is moved inside, so that every pixel is covered."""
-    height, width = value.shape[:2]
     for top in (*range(0, height - side, side), max(height - side, 0)):
         for left in (*range(0, width - side, side), max(width - side, 0)):
             yield left, top, min(left + side, width), min(top + side, height)

@@ -20,6 +20,7 @@ class ResNetConfig(BaseModel, frozen=True, extra="forbid"):
     """ResNet-18 by default."""
 
     layers: tuple[int, int, int, int] = (2, 2, 2, 2)  # blocks in each stage
+    channels: int = Field(3, ge=1)  # of the input: bands of a raster, colours of an image
     width: int = 64  # channels of the first stage; doubles with each
     block: Literal["basic", "bottleneck"] = "basic"
     stem: Literal["large", "small"] = "large"  # small: one 3x3 convolution at full resolution, for images under 64 px
@@ -38,9 +39,11 @@ class ResNet(Encoder):
         block = _BLOCKS[config.block]
         # timm's plain stem has 64 channels whatever the width; the deep one follows it.
         stem = {} if config.width == 64 else {"stem_type": "deep", "stem_width": config.width // 2}
-        self.net = TimmResNet(block, list(config.layers), num_classes=0, channels=channels, **stem)
+        self.net = TimmResNet(
+            block, list(config.layers), in_chans=config.channels, num_classes=0, channels=channels, **stem
+        )
         if config.stem == "small":
-            self.net.conv1 = nn.Conv2d(3, config.width, 3, padding=1, bias=False)
+            self.net.conv1 = nn.Conv2d(config.channels, config.width, 3, padding=1, bias=False)
             self.net.maxpool = nn.Identity()
         wide = channels[-1] * block.expansion
         self.dim = config.dim or wide

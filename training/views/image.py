@@ -29,7 +29,7 @@ def random_resized_crop(
     ratio   width / height, drawn evenly in its logarithm
     """
     whole = Image.fromarray(image)
-    return whole.resize((size, size), FILTERS["bicubic"], box=_box(*whole.size, rng, scale, ratio))
+    return whole.resize((size, size), FILTERS["bicubic"], box=random_box(*whole.size, rng, scale, ratio))
 
 
 def plain(image: np.ndarray, rng: np.random.Generator, preprocess: ImagePreprocess) -> Arrays:
@@ -169,7 +169,7 @@ def to_array(view: Image.Image, preprocess: ImagePreprocess) -> np.ndarray:
     return normalize(np.asarray(view), preprocess)
 
 
-def _box(
+def random_box(
     width: int, height: int, rng: np.random.Generator, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[int, int, int, int]:
     """A rectangle that fits; after ten misses the largest centred one of an allowed shape."""

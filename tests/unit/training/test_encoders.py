@@ -122,6 +122,12 @@ def test_a_pyramid_halves_at_every_stage():
     ]
 
 
+@pytest.mark.parametrize("stem", [{"stem": "small"}, {}, {"width": 64}])
+def test_a_resnet_takes_as_many_channels_as_it_is_told(stem):
+    encoder = build("resnet", {"layers": (1, 1, 1, 1), "width": 16, "channels": 5} | stem, 32).eval()
+    assert encoder({"image": torch.randn(2, 5, 32, 32)}).embedding.shape == (2, encoder.dim)
+
+
 def test_a_resnet_of_another_width_keeps_its_cells():
     encoder = build("resnet", SMALL["resnet"] | {"dim": 24}, 32).eval()
     encoded = encoder({"image": IMAGES})
@@ -189,7 +195,7 @@ def test_wrong_names_and_numbers_are_told():
     with pytest.raises(WrongUse, match=r"size 30 must be a multiple of patch 8"):
         build("vit", SMALL["vit"], 30)
     with pytest.raises(
-        WrongUse, match=r"encoder 'resnet': unknown key 'widht'. Known: block, dim, layers, stem, width"
+        WrongUse, match=r"encoder 'resnet': unknown key 'widht'. Known: block, channels, dim, layers, stem, width"
     ):
         build("resnet", {"widht": 3}, 32)
 

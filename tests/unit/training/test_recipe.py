@@ -18,7 +18,7 @@ def test_every_recipe_resolves_in_both_sizes(slug, smoke):
         ("data.sauce=x", "unknown key 'data.sauce'. Known: source, train_items"),
         ("encoder.nam=vit", "unknown key 'encoder.nam'. Known: config, name"),
         ("preprocess.sice=3", "unknown key 'sice'"),
-        ("stage.pretrain.lr=3", "Known: config, data, encoder, method, name, needs, seed, train, verb"),
+        ("stage.pretrain.lr=3", "Known: config, data, encoder, method, name, needs, preprocess, seed, train, verb"),
         ("stage.evaluate.needs=['nothing']", "needs 'nothing'"),
         ("sides.caption={modality='text'}", "add [tokenizer] vocabulary = 4096"),
         (
@@ -27,6 +27,7 @@ def test_every_recipe_resolves_in_both_sizes(slug, smoke):
         ),
         ("stage.pretrain.method=stunet", "'stunet' learns from columns beside the item: name them in [sides.*]"),
         ("preprocess.size=0", "'size' is 0"),
+        ("stage.pretrain.preprocess={size=0}", "stage.pretrain.preprocess: 'size' is 0"),
         ("seed", "write it as key=value"),
     ],
 )
@@ -45,6 +46,28 @@ def test_unknown_recipes_and_stages_list_the_known():
         recipe.load("gmml", overrides=["stage.pretrain.method=gmmm"])
     with pytest.raises(UnknownName, match=r"Known: .*causal_lm, gru, .*vit"):
         recipe.load("gmml", overrides=["encoder.name=wit"])
+
+
+def test_words_that_are_no_tokens_need_no_tokenizer():
+    facts = recipe.load("softcon")
+    assert facts.tokenizer is None
+    assert facts.sides_of()["cover"].read("coast river") == "coast river"
+    with pytest.raises(WrongUse, match="tokenizer"):
+        recipe.load("softcon", overrides=["sides.cover.tokens=true"])
+
+
+def test_a_side_of_the_items_modality_is_read_as_they_are_where_it_says_nothing():
+    facts = recipe.load("softcon")
+    assert facts.sides_of()["other"].preprocess == facts.modality_of().preprocess
+    own = recipe.load("stunet", overrides=["sides.labels.preprocess={spacing=4.0, patch=8}"])
+    assert own.sides_of()["labels"].preprocess.patch == 8
+
+
+def test_a_stage_may_have_preprocessing_of_its_own():
+    facts = recipe.load("softcon")
+    stages = {stage.name: stage for stage in facts.stage}
+    names = {name: len(facts.modality_of(stage=stages[name]).preprocess.bands) for name in ("colours", "pretrain")}
+    assert names == {"colours": 3, "pretrain": 5}
 
 
 def test_overrides_reach_named_stages():

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import default_collate
 
 from enfold.modalities.audio import Audio
+from enfold.modalities.multispectral import Raster
 from enfold.modalities.text import TOKENIZER
 from enfold.modalities.video import Video
 from enfold.modalities.volume import Voxels
@@ -33,6 +34,10 @@ def items(facts: Recipe) -> list[Item]:
             value: Any = rng.integers(0, 256, (40, 48, 3), np.uint8)
         elif facts.modality == "text":
             value = TEXTS[i % 2] * 3
+        elif facts.modality == "multispectral":
+            bands = tuple(band["name"] for band in facts.preprocess["bands"])
+            value = Raster(rng.integers(0, 256, (len(bands), 40, 40)).astype(np.float32), bands)
+            beside = {"other": value, "cover": ("river", "coast lowland")[i % 2]}
         elif facts.modality == "volume":
             blob = np.zeros((24, 20, 22), np.float32)
             blob[4 + i : 14 + i, 5:15, 6:16] = 1
@@ -61,7 +66,7 @@ class Case:
             file.write_text(tokenizer.train(list(TEXTS), self.facts.tokenizer.vocabulary))
 
     def made(self, turn: Turn | None = None) -> Method:
-        modality, facts = self.facts.modality_of(self.resources), self.stage.encoder or self.facts.encoder
+        modality, facts = self.facts.modality_of(self.resources, self.stage), self.stage.encoder or self.facts.encoder
         torch.manual_seed(0)
         encoder = build(facts.name, facts.config, modality.input_size)
         sides, mixed = self.facts.sides_of(self.resources), self.facts.mixed_of(self.resources)
