@@ -106,7 +106,7 @@ class Adapt(_Stage):
     config: dict[str, Any] = {}
     train: dict[str, Any] = {}
     # How much of each class's labels is seen: so many (10), or a share (0.1).
-    labels: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = None
+    labels: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None = None
     tried_lr: tuple[float, ...] = ()  # what train.lr was chosen from, on the validation split
 
 

@@ -136,7 +136,8 @@ class Audio(Modality[Sound]):
     def thumbnail(self, value: Sound, side: int = 96) -> bytes:
         """The spectrogram of its beginning, low tones at the bottom."""
         bands = Audio(AudioPreprocess()).prepare(value)[0].arrays["audio"]  # [M, T]
-        shown = bands[::-1, : max(1, round(value.frames / value.rate / _HOP_SECONDS))]
+        frames = 1 + int((value.frames / value.rate - _WINDOW_SECONDS) / _HOP_SECONDS)
+        shown = bands[::-1, : max(1, frames)]
         low, high = np.percentile(shown, (1, 99))
         grey = np.clip((shown - low) / max(float(high - low), 1e-6), 0, 1) * 255
         image, file = Pillow.fromarray(grey.astype(np.uint8)).resize((side, side)), io.BytesIO()

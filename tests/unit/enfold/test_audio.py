@@ -262,6 +262,12 @@ def test_a_thumbnail_shows_high_tones_above_low_ones():
     assert brightest(4_000) < brightest(1_000) < brightest(300)
 
 
+@pytest.mark.parametrize("count", [399, 400, 2_000, 8_159, 8_160])
+def test_a_thumbnail_shows_nothing_that_was_filled_up(count: int):
+    picture = Image.open(io.BytesIO(MODALITY.thumbnail(MODALITY.read(sound(NOISE[:count], "WAV")), 64)))
+    assert (np.asarray(picture.convert("L"), float).std(0) > 5).all()
+
+
 @pytest.mark.parametrize(("kind", "coding"), [("OGG", "VORBIS"), ("MP3", None), ("FLAC", None)])
 def test_spans_are_what_the_whole_file_has_there(kind, coding):
     """A decoder that jumps back and forth in a compressed file does not by itself give what it gives from the start."""
