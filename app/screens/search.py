@@ -19,9 +19,10 @@ def query() -> dict[str, Any]:
         if typed:
             return {"item": typed, "modality": "text"}
     else:
-        suffixes = [suffix.removeprefix(".") for suffix in modalities.get(info.modality).media_types]
-        dropped = st.file_uploader(f"Drop an {info.modality}", type=suffixes)
+        suffixes = [suffix.removeprefix(".") for suffix in modalities.suffixes(info.modality)]
+        dropped = st.file_uploader(f"Drop a file: {info.modality}", type=suffixes)
         if dropped is not None:
+            cards.file(dropped, info.modality)
             return {"item": dropped.getvalue(), "modality": info.modality}
     return {"id": st.query_params["id"]} if "id" in st.query_params else {}
 
@@ -40,8 +41,6 @@ if not wanted:
     st.stop()
 with server.told():
     found = server.client().search(info.name, limit=limit, filter=only, **wanted)
-if isinstance(wanted.get("item"), bytes):
-    st.image(wanted["item"], width=96)
 st.caption(
     f"{len(found.hits)} of {info.points:,} points of {found.model}, space {found.space}, {found.milliseconds:.1f} ms"
 )
