@@ -97,7 +97,8 @@ class FinishedRun:
         encoder = load_encoder(self._folder(stage))
         saved = self._saved_head(needs, encoder)
         encoder = encoder.sized(size) if nested and size else encoder
-        return self._made(self.recipe.modality_of(self.path), encoder, _held_out(self._data(stage)), stage, saved, size)
+        modality = self.recipe.modality_of(self.path, self.stages[stage])
+        return self._made(modality, encoder, _held_out(self._data(stage)), stage, saved, size)
 
     def _mixed(self, needs: Sequence[str]) -> Iterator[Draft]:
         """The same encoder for each further modality that it was trained on."""

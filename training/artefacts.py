@@ -159,10 +159,10 @@ def save(encoder: Encoder, run: Run, stage: Stage) -> None:
 
 
 def _facts(stage: Stage, run: Run) -> recipe.Encoder:
-    """What a stage's encoder was built from: its own table, its parents', or the recipe's."""
+    """What a stage's encoder was built from: its own table; the recipe's for a pretraining, else its parents'."""
     own: recipe.Encoder | None = getattr(stage, "encoder", None)
-    if own is not None:
-        return own
+    if own is not None or isinstance(stage, Pretrain):
+        return own or run.recipe.encoder
     parents = [one for one in run.recipe.stage if one.name in stage.needs]
     inherited = [_facts(parent, run) for parent in parents if (run.folder(parent.name) / "encoder.json").exists()]
     return inherited[-1] if inherited else run.recipe.encoder

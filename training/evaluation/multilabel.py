@@ -33,7 +33,10 @@ def evaluate(subject: Subject) -> dict[str, float]:
 
 
 def classes(subject: Subject, column: str) -> dict[str, np.ndarray]:
-    """bool [N, K] of every split: the classes that some, but not all, items of training and of test have."""
+    """bool [N, K] of every split: the classes that some, but not all, items of training and of test have.
+
+    Validation may lack one of them, whose probe then has the first of the penalties.
+    """
     words = {
         split: [str(record.payload.get(column, "")).split() for record in subject.data(split).records]
         for split in ("train", "val", "test")

@@ -3,8 +3,9 @@
 Wang, Albrecht and Zhu, "Multi-Label Guided Soft Contrastive Learning for Efficient Earth Observation Pretraining", IEEE
 TGRS 2024, arXiv:2405.20462; the contrastive part is of Chen, Xie and He 2021 (MoCo v3), arXiv:2104.02057.
 Our reading where the paper is silent: the soft term is a cross-entropy between the labels' cosine and a sigmoid of the
-projections', over all pairs of labelled scenes, a scene with itself among them; lambda 0.1; temperatures 0.2; the share
-of hidden patches is drawn evenly up to a half; bands that the RGB encoder did not know start from its mean kernel.
+projections', over all pairs of labelled scenes, a scene with itself among them; lambda 0.1, beside a contrast that is 2
+tau times its cross-entropy, as MoCo v3 has it; temperatures 0.2; the share of hidden patches is drawn evenly up to a
+half; bands that the RGB encoder did not know start from its mean kernel.
 """
 # B items, C bands, H W height and width, K classes, P features of a projection
 
