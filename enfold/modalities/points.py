@@ -7,7 +7,6 @@ of centres that lie as far apart as can be. Neither the order of points nor the 
 # M points of a file, N of the encoder, G patches, K points of a patch
 
 import io
-import math
 import re
 from typing import Any
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from enfold.errors import BadItem, TooLarge, require
 from enfold.modalities import Modality, Part, Sample, Spec, Stored
+from enfold.scans import npy
 
 SURFACE_POINTS = 8192  # drawn evenly from a mesh
 _HEADER_BYTES = 2**16  # in which the header of a PLY file ends
@@ -137,7 +137,7 @@ class Points(Modality[np.ndarray]):
 
     def _decode(self, data: bytes) -> np.ndarray:
         """By its first bytes: a file may come without a name."""
-        if data.startswith(b"\x93NUMPY"):
+        if data.startswith(npy.MAGIC):
             return self._array(data)
         if data.startswith(b"LASF"):
             return self._las(data)
@@ -196,18 +196,12 @@ class Points(Modality[np.ndarray]):
             raise BadItem(f"the .las file is damaged or cut short ({error})") from None
 
     def _array(self, data: bytes) -> np.ndarray:
-        file = io.BytesIO(data)
-        try:
-            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            shape, by_column, kind = read[np.lib.format.read_magic(file)](file)
-            if kind.hasobject:
-                raise BadItem("the .npy file holds Python objects, which are never read: save plain numbers")
-            stored = np.frombuffer(data, kind, offset=file.tell())  # no more than there is, whatever the header says
-            return stored[: math.prod(shape)].reshape(shape, order="F" if by_column else "C")
-        except BadItem:
-            raise
-        except (ValueError, KeyError, EOFError, TypeError, SyntaxError, OverflowError) as error:
-            raise BadItem(f"the .npy file is damaged or cut short ({error})") from None
+        array = npy.open_scan(data)
+        if array.shape and array.shape[0] > self.limits.max_points:
+            raise TooLarge(
+                f"the cloud has {array.shape[0]:,} points; at most {self.limits.max_points:,}: cut it into tiles"
+            )
+        return array.voxels()
 
 
 def subset(cloud: np.ndarray, count: int) -> np.ndarray:
