@@ -85,12 +85,14 @@ def surface(model: bytes, facts: Mapping[str, str]) -> np.ndarray:
         trimesh.util.wrap_as_stream(model), file_type="obj", process=False, skip_materials=True, split_object=False
     )
     mesh = found.to_geometry() if isinstance(found, trimesh.Scene) else found
+    if not len(getattr(mesh, "faces", ())):
+        raise BadItem("the model has no surface")
     turn = np.array(facts.get("modelRotation", "1 0 0 0 1 0 0 0 1").split(), float).reshape(3, 3)
     vertices = np.asarray(mesh.vertices) @ turn.T  # x to the right, y upwards, z to the front
     size = np.array([float(facts[side]) for side in ("width", "height", "depth")])
     mesh.vertices = (vertices - vertices.min(0)) * size / np.maximum(np.ptp(vertices, axis=0), 1e-9)
-    if not len(mesh.faces) or not mesh.area > 0:
-        raise BadItem("the model has no surface")
+    if not mesh.area > 0:
+        raise BadItem("the model's surface has no area")
     points, _ = trimesh.sample.sample_surface(mesh, POINTS, seed=0)
     return np.stack([points[:, 0], -points[:, 2], points[:, 1]], 1).astype(np.float32)
 
