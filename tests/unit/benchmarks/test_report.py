@@ -23,10 +23,12 @@ def test_a_figure_that_one_run_lacks_has_no_median():
     assert report.middle([{"req/s": 1.0, "p99 ms": 9.0}, {"req/s": 1.0, "p99 ms": None}])["p99 ms"] is None
 
 
-def test_measurements_take_turns():
-    order = []
+def test_measurements_take_turns_each_on_an_idle_machine(monkeypatch):
+    order, idle = [], []
+    monkeypatch.setattr(report, "_until_idle", lambda: idle.append(len(order)))
     report.interleaved(2, {name: lambda name=name: order.append(name) or {"req/s": 1.0} for name in ("a", "b")})
     assert order == ["a", "b", "a", "b"]
+    assert idle == [0, 1, 2, 3]
 
 
 def test_tables_stand_between_their_marks_and_the_rest_of_the_page_stays(tmp_path, monkeypatch):
