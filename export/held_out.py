@@ -20,6 +20,7 @@ def held_out(modality: str, source: str | None, data: Path) -> HeldOut:
 
     Raises WrongUse if there is nothing to judge an encoder of this modality by.
     """
+    reader = modalities.get(modality)(None)
     facts = (builders.facts(name) for name in builders.names())
     built_in = [one.name for one in facts if one.modality == modality and one.holds == "manifest.parquet"]
     source = source or next((name for name in built_in if (data / name / "dataset.json").is_file()), None)
@@ -34,7 +35,6 @@ def held_out(modality: str, source: str | None, data: Path) -> HeldOut:
             f"--data: the encoder takes {modality} items, data set '{found.name}' holds {found.modality} items"
         )
     if modality == "text":
-        reader = modalities.get(modality)(None)
         texts = [record.read(reader) for record in found.records]
         return HeldOut(found.name, found.fingerprint, short_and_long(texts))
     return HeldOut(found.name, found.fingerprint, [record.path for record in found.records])

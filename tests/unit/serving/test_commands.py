@@ -100,4 +100,4 @@ def test_a_search_needs_one_thing_to_look_for(home, tmp_path):
         assert (done.returncode, "one of --item FILE and --text TEXT" in done.stderr) == (2, True)
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     assert "cannot be written as JSON" in enfold("search", "things", "--item", tmp_path / "latin.txt", home=home).stderr
-    assert "no modality reads" in enfold("search", "things", "--item", "a.xyz", home=home).stderr
+    assert "no modality reads" in enfold("search", "things", "--item", "a.unknown", home=home).stderr
