@@ -154,7 +154,7 @@ def told(response, status):
         ({"model": "tiny", "input": [5]}, 400, None, "wrong_use", "takes image items, not text"),
         ({"model": "tiny", "input": "data:image/png;base64,!!"}, 400, "input", "bad_item", "not base64"),
         ({"model": "tiny", "input": "data:image/png;base64,aGk="}, 400, None, "bad_item", "no PNG"),
-        ({"model": "tiny", "input": "data:video/mp4;base64,aGk="}, 400, "input", "bad_item", "no modality reads"),
+        ({"model": "tiny", "input": "data:text/x-none;base64,aGk="}, 400, "input", "bad_item", "no modality reads"),
         ({"model": "words", "input": ["a", "data:image/png;base64,aGk="]}, 400, "input", "wrong_use", "image and text"),
     ],
 )

@@ -26,7 +26,7 @@ def test_a_crop_of_everything_is_a_resize():
 
 
 def test_crops_have_the_area_and_shape_asked_for():
-    boxes = [views._box(400, 300, rng(seed), (0.2, 0.6), (3 / 4, 4 / 3)) for seed in range(300)]
+    boxes = [views.random_box(400, 300, rng(seed), (0.2, 0.6), (3 / 4, 4 / 3)) for seed in range(300)]
     sizes = np.array([(right - left, bottom - top) for left, top, right, bottom in boxes])
     share, shape = sizes.prod(1) / (400 * 300), sizes[:, 0] / sizes[:, 1]
     assert share.min() > 0.19
@@ -37,7 +37,7 @@ def test_crops_have_the_area_and_shape_asked_for():
 
 
 def test_a_shape_that_never_fits_falls_back_to_the_centre():
-    assert views._box(1000, 10, rng(), (1, 1), (3 / 4, 4 / 3)) == (493, 0, 506, 10)
+    assert views.random_box(1000, 10, rng(), (1, 1), (3 / 4, 4 / 3)) == (493, 0, 506, 10)
 
 
 def test_half_of_the_views_are_mirrored():
