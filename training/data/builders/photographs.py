@@ -1,4 +1,4 @@
-"""photos: 32-pixel chips of five colour photographs, as rasters of three bands: red, green and blue.
+"""photographs: 32-pixel chips of five colour photographs, as rasters of three bands: red, green and blue.
 
 They ship inside scikit-image, so nothing is downloaded. For encoders that see colours first and other bands later.
 """
@@ -19,7 +19,7 @@ BANDS = ("red", "green", "blue")
 SPLITS = {"astronaut": "train", "coffee": "train", "motorcycle": "train", "rocket": "test", "chelsea": "val"}
 
 FACTS = Facts(
-    name="photos",
+    name="photographs",
     modality="multispectral",
     title="Photos: 32-pixel chips of five colour photographs, red, green and blue",
     licence=(
