@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from enfold.modalities.multispectral import Multispectral
-from training.data.builders import earth, photos
+from training.data.builders import earth, photographs
 
 
 def test_splits_are_longitudes_that_share_no_pixel():
@@ -99,8 +99,8 @@ def test_a_chip_knows_its_place_and_its_bands(tmp_path: Path):
 
 
 def test_photos_are_rasters_of_three_bands_split_by_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(photos, "STEP", 96)
-    photos.build({}, tmp_path)
+    monkeypatch.setattr(photographs, "STEP", 96)
+    photographs.build({}, tmp_path)
     facts = json.loads((tmp_path / "dataset.json").read_text())
     assert facts["counts"]["items"] == sum(facts["counts"][split] for split in ("train", "val", "test"))
     found = Multispectral(None).read(next((tmp_path / "items/chelsea").iterdir()))
