@@ -301,11 +301,20 @@ def json_item(item: Any, modality: str | None) -> dict[str, str]:
     if modality == "text" and isinstance(item, str):
         return {"text": item}
     if isinstance(item, str | Path):
-        item = Path(item)
-        item = modalities.zipped(item, modalities.get(modality).members) if item.is_dir() else item.read_bytes()
+        item = _packed(Path(item), modality)
     if not isinstance(item, bytes):
         raise WrongUse(f"an item to send is bytes, a path or a text, not {type(item).__name__}")
     return {modality: item.decode(errors="surrogateescape") if modality == "text" else base64.b64encode(item).decode()}
+
+
+def _packed(path: Path, modality: str) -> bytes:
+    """A file, or a folder whose files make up one item as a .zip. Raises WrongUse for a folder of others."""
+    if not path.is_dir():
+        return path.read_bytes()
+    members = modalities.get(modality).members
+    if not members:
+        raise WrongUse(f"{path} is a folder, which is no {modality}: send the files in it")
+    return modalities.zipped(path, members)
 
 
 def _split(items: list[dict[str, str]], limits: wire.Limits) -> Iterator[list[dict[str, str]]]:

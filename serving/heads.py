@@ -73,14 +73,21 @@ def _labelled(collection: Collection, field: str) -> tuple[np.ndarray, list[str]
 
 
 def _copy(old: Path, draft: Path) -> None:
-    """Every file but what the new version writes itself; graphs take no second place on the disk."""
+    """Every file but what the new version writes itself; graphs are linked, not copied, where the disk allows."""
     for file in old.rglob("*"):
         name = file.relative_to(old)
         if file.is_dir() or name.as_posix() in ("manifest.json", PROTOTYPES):
             continue
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
         if name.parts[0] == "graphs":
-            os.link(file, draft / name)
+            _link(file, draft / name)
         else:
             shutil.copy(file, draft / name)
     (draft / PROTOTYPES).parent.mkdir(exist_ok=True)
+
+
+def _link(file: Path, place: Path) -> None:
+    try:
+        os.link(file, place)
+    except OSError:  # the file system knows no links
+        shutil.copy(file, place)

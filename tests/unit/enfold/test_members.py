@@ -1,5 +1,6 @@
 """Items of many files: a folder, or a .zip of one, counted and weighed before anything is unpacked."""
 
+import base64
 import io
 import zipfile
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from enfold import listing, modalities
-from enfold.errors import BadItem, TooLarge
+from enfold.client import json_item
+from enfold.errors import BadItem, TooLarge, WrongUse
 
 NAMES = ("frame10.png", "frame2.png", "frame1.png")
 
@@ -66,3 +68,10 @@ def test_a_folder_with_members_is_listed_as_one_item(folder):
     assert listing.state(scan) != before
     assert listing.find(scan, (), (".dcm",)) == [Path(".")]
     assert listing.places([Path(".")]) == [{}]
+
+
+def test_a_client_sends_a_folder_only_where_its_files_are_one_item(folder):
+    sent = json_item(folder, "video")["video"]
+    assert list(members(base64.b64decode(sent))) == ["frame1.png", "frame2.png", "frame10.png"]
+    with pytest.raises(WrongUse, match="is a folder, which is no image: send the files in it"):
+        json_item(folder, "image")
