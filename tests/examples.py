@@ -5,6 +5,7 @@ A modality is in the suite by having its examples here: a file for every suffix 
 
 import gzip
 import io
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -267,6 +268,16 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
         for name, content in files.items():
             archive.writestr(name, content)
     return file.getvalue()
+
+
+def tar(file: Path, members: Mapping[str, bytes], mode: Any = "w") -> Path:
+    """A shard of a WebDataset, say."""
+    with tarfile.open(file, mode) as archive:
+        for name, content in members.items():
+            facts = tarfile.TarInfo(name)
+            facts.size = len(content)
+            archive.addfile(facts, io.BytesIO(content))
+    return file
 
 
 def sound(values: np.ndarray, kind: str, coding: str | None = None, rate: int = 16_000) -> bytes:

@@ -1,10 +1,8 @@
 """Items inside larger files: found where they lie, with what stands beside them, and never all in memory at once."""
 
-import io
 import json
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +12,9 @@ from pyarrow import parquet
 
 from enfold import archives
 from enfold.errors import WrongUse
-from tests.examples import npy
+from tests.examples import npy, tar
 
 PICTURES = (".png", ".jpg")
-
-
-def tar(file: Path, members: dict[str, bytes], mode: str = "w") -> Path:
-    with tarfile.open(file, mode) as archive:
-        for name, content in members.items():
-            facts = tarfile.TarInfo(name)
-            facts.size = len(content)
-            archive.addfile(facts, io.BytesIO(content))
-    return file
 
 
 def test_samples_come_with_label_caption_and_split(tmp_path):

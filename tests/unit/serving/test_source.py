@@ -1,8 +1,7 @@
 """Where items come from: folders and manifests, each item with the same key in every run."""
 
-import io
 import json
-import tarfile
+from itertools import chain
 
 import pyarrow as pa
 import pytest
@@ -10,6 +9,7 @@ from pyarrow import parquet
 
 from enfold.errors import WrongUse
 from serving.jobs.source import Item, open_source
+from tests.examples import tar
 from tests.unit.serving.conftest import pictures
 
 
@@ -51,12 +51,8 @@ def test_shards_and_cells_give_items_with_their_fields(tmp_path):
     folder = pictures(tmp_path / "photos", 3)
     files = [(path.stem, path.parent.name, path.read_bytes()) for path in sorted(folder.rglob("*.png"))]
     (tmp_path / "shards").mkdir()
-    with tarfile.open(tmp_path / "shards" / "train-0.tar", "w") as archive:
-        for stem, label, content in files:
-            for name, piece in ((f"{stem}.png", content), (f"{stem}.cls", label.encode())):
-                facts = tarfile.TarInfo(name)
-                facts.size = len(piece)
-                archive.addfile(facts, io.BytesIO(piece))
+    pairs = [((f"{stem}.png", content), (f"{stem}.cls", label.encode())) for stem, label, content in files]
+    tar(tmp_path / "shards" / "train-0.tar", dict(chain.from_iterable(pairs)))
     stems, labels, contents = zip(*files, strict=True)
     parquet.write_table(pa.table({"id": stems, "label": labels, "image": contents}), tmp_path / "a.parquet")
     shards, cells = items(tmp_path / "shards", tmp_path), items(tmp_path / "a.parquet", tmp_path)

@@ -1,11 +1,10 @@
 """Laws of data sets and of the sources they are opened from."""
 
-import io
 import json
 import os
 import shutil
-import tarfile
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from pyarrow import parquet
 from enfold import modalities
 from enfold.errors import BadItem, UnknownName, WrongUse
 from enfold.listing import SPLITS
+from tests.examples import tar
 from tests.unit.training.data_pictures import paint, picture
 from training.data.sources import open_dataset
 
@@ -281,12 +281,8 @@ def test_a_webdataset_and_a_parquet_of_bytes_open_as_the_folder_they_were_made_o
     folder = open_dataset(str(photos), data=data)
     files = [(record.id, record.label, record.path.read_bytes()) for record in folder.records]
     (tmp_path / "shards").mkdir()
-    with tarfile.open(tmp_path / "shards" / "all-000.tar", "w") as archive:
-        for number, (_, label, content) in enumerate(files):
-            for name, piece in ((f"{number:03}.png", content), (f"{number:03}.cls", label.encode())):
-                facts = tarfile.TarInfo(name)
-                facts.size = len(piece)
-                archive.addfile(facts, io.BytesIO(piece))
+    pairs = [((f"{i:03}.png", content), (f"{i:03}.cls", label.encode())) for i, (_, label, content) in enumerate(files)]
+    tar(tmp_path / "shards" / "all-000.tar", dict(chain.from_iterable(pairs)))
     ids, labels, contents = zip(*files, strict=True)
     parquet.write_table(pa.table({"id": ids, "label": labels, "image": contents}), tmp_path / "all.parquet")
     image = modalities.get("image")(None)
