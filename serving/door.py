@@ -7,7 +7,6 @@ Keys, body sizes and a queue that is full refuse before a body is read. Knows no
 import asyncio
 import logging
 import re
-import secrets
 import time
 import uuid
 from collections.abc import Callable
@@ -28,7 +27,6 @@ from enfold.errors import (
     EnfoldError,
     Expired,
     TooLarge,
-    Unauthorized,
     Unavailable,
     UnknownName,
     UnsupportedMedia,
@@ -37,6 +35,7 @@ from enfold.errors import (
 from serving import access, tracing
 from serving.call import CALL, TIMEOUT_HEADER, Call, timeout_of
 from serving.drain import Drain
+from serving.keys import Keys, scope_of
 
 PROBES = ("/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # answer without a key
 _UNTRACED = (*PROBES, "/metrics")
@@ -80,13 +79,13 @@ class Door:
         started, settings = time.monotonic(), self._state.settings
         answer = _Answer(send, request_id, self._state.drain)
         try:
-            self._check_key(scope["path"], headers)
+            name = self._admitted(scope, headers)
             if "pickle" in headers.get("content-type", ""):
                 raise UnsupportedMedia(
                     "a pickle is read nowhere here: it could run code. Send JSON, a form, Arrow or npy"
                 )
             seconds = timeout_of(headers.get(TIMEOUT_HEADER), settings.timeout_seconds)
-            CALL.set(Call(request_id, (scope.get("client") or ("",))[0], started + seconds))
+            CALL.set(Call(request_id, name or (scope.get("client") or ("",))[0], started + seconds))
             if self._work(scope["method"], scope["path"]):
                 self._state.rooms.engine.check()
             async with asyncio.timeout(seconds) as answer.timeout:
@@ -110,13 +109,12 @@ class Door:
         tracing.answered(method, route, status)
         access.note(request_id, method, route, status, seconds, line=line)
 
-    def _check_key(self, path: str, headers: Headers) -> None:
-        key = self._state.settings.api_key
-        if key is None or path in PROBES:
-            return
-        expected = f"Bearer {key.get_secret_value()}".encode()
-        if not secrets.compare_digest(headers.get("authorization", "").encode(), expected):
-            raise Unauthorized("this server wants a key: send 'Authorization: Bearer …', or set ENFOLD_API_KEY")
+    def _admitted(self, scope: Scope, headers: Headers) -> str | None:
+        """The name of the caller's key, where one is asked for."""
+        if scope["path"] in PROBES:
+            return None
+        keys: Keys = self._state.rooms.keys
+        return keys.admit(headers.get("authorization", ""), scope_of(scope["method"], scope["path"]))
 
     def _capped(self, headers: Headers, receive: Receive) -> Receive:
         """Receive at most max_body_bytes, whether the length was declared or not."""
