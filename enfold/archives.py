@@ -1,4 +1,4 @@
-"""Items inside larger files: WebDataset shards (.tar) and Parquet files with a column of bytes.
+"""Items inside larger files: WebDataset shards (.tar), Parquet files with a column of bytes, records of FASTA.
 
 Nothing is unpacked. An item is the place where its bytes lie, and they are read when it is needed: a source may be
 larger than the memory and the rest of the disk.
@@ -42,7 +42,7 @@ class Packed(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Slice(Packed):
-    """A member of an uncompressed .tar."""
+    """A stretch of a file: a member of an uncompressed .tar, a record."""
 
     file: Path
     name: str

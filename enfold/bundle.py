@@ -25,6 +25,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from enfold.errors import BundleInvalid, Unavailable
+from enfold.pipelines import Steps
 
 SCHEMA_VERSION = 1
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
@@ -64,6 +65,7 @@ class Entry(_Facts):
     modality: str
     graph: str
     space: str  # of the size that is meant when none is named
+    joins: str | None = None  # the bundle whose space this is: its own encoder was trained against a tower of that
     dimensions: int = Field(ge=1)
     sizes: dict[str, Size] = {}  # of each size of the bundle, where it has several
     nested: dict[int, str] = {}  # fewer dimensions that it was trained for -> the space of the first so many
@@ -92,6 +94,7 @@ class Manifest(_Facts):
     entries: dict[str, Entry] = Field(min_length=1)
     graphs: dict[str, Graph] = Field(min_length=1)
     tasks: dict[str, dict[str, Any]] = {}
+    pipelines: dict[str, Steps] = {}  # ways to search what it has embedded
     variants: tuple[str, ...] = ("fp32",)
     sizes: tuple[str, ...] = ()  # smallest first; the last is meant when none is named
     licence: str

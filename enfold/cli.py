@@ -4,6 +4,7 @@ A command is a plain function in its room that returns a record, a dict, a list 
 prints, as tables or, with --json, as JSON. Exit code 0: done, 1: failed, 2: wrong use, 130: interrupted.
 """
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,15 +18,34 @@ COMMANDS = {
     "data fetch": ("training.data.commands:fetch_data", "Download and build a built-in data set."),
     "data show": ("training.data.commands:show_data", "Counts and a contact sheet of a data set."),
     "methods": ("training.catalogue:methods", "The catalogue: 96 methods, their state and claims."),
+    "recommend-method": ("training.catalogue:recommend", "Which methods train on such items, and what was measured."),
     "run": ("training.commands:run", "Run every stage of a recipe; finished stages are skipped."),
     "reproduce": ("training.claims:reproduce", "Run a method's claim and write docs/results."),
     "export": ("export.commands:export_run", "Put a run through the gate into a bundle."),
     "import": ("export.commands:import_model", "Put a model trained elsewhere through the gate into a bundle."),
     "serve": ("serving.commands:serve", "Answer over HTTP with the named bundles."),
+    "key new": ("serving.keys:new_key", "Make a key for callers of this home's servers."),
+    "key list": ("serving.keys:list_keys", "Names, scopes and rates of the keys."),
+    "key revoke": ("serving.keys:revoke_key", "Take a key back."),
     "embed": ("serving.jobs.embed:embed", "Embed every item of a source into the index or Parquet files."),
     "search": ("serving.commands:search", "The points of a collection nearest to a file or a text."),
+    "index create": ("serving.commands:create_collection", "An empty collection for the vectors of a bundle."),
+    "index info": ("serving.commands:show_collection", "What a collection is and how it is searched."),
     "index list": ("serving.commands:list_collections", "Collections of the index."),
+    "index optimize": ("serving.commands:optimize_collection", "Build the search graph of a collection."),
+    "index erase": ("serving.commands:erase_source", "Erase what came from a source, wherever it is kept."),
     "index drop": ("serving.commands:drop_collection", "Delete a collection with all its points."),
+    "index upgrade": (
+        "serving.jobs.upgrade:upgrade",
+        "Embed a collection again with another bundle while it is searched, or go back.",
+    ),
+    "index health": (
+        "serving.jobs.health:health",
+        "Find copies, odd ones and labels in doubt in a collection.",
+    ),
+    "index drift": ("serving.jobs.drift:drift", "Tell whether new points are unlike those of a reference."),
+    "index snapshot": ("serving.snapshots:snapshot", "Write a collection into a folder, to be kept elsewhere."),
+    "index restore": ("serving.snapshots:restore", "Bring a collection back from such a folder."),
     "index layout": ("serving.jobs.layout:layout", "Place the points of a collection on the map."),
     "bundle list": ("enfold.store:list_bundles", "Bundles in the store."),
     "bundle show": ("enfold.store:show_bundle", "Manifest and gate report of a bundle."),
@@ -44,6 +64,7 @@ COMMANDS = {
 
 
 _CHECKOUT = Path(__file__).parents[1]  # its benchmarks/ is no part of an installation
+_PIPED = 120  # letters of a line that no terminal shows
 _EXTRAS = {
     "training": "train",
     "export": "train",
@@ -142,7 +163,8 @@ def _show(result: Any, as_json: bool) -> None:
 
     from enfold.tables import table
 
-    Console().print(table(plain))
+    # A pipe has no width of its own; rich takes that of a terminal of long ago.
+    Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED).print(table(plain))
 
 
 def _plain(result: Any) -> Any:

@@ -79,6 +79,18 @@ class _Api:
         """list of answers (dicts as the task's OpenAPI schema says), one per item."""
         return self._run(self._predict(items, modality, task, options, ask))
 
+    def runs(self) -> Any:
+        """list of `wire.RunInfo`: training runs of the server's home, the newest first."""
+        return self._run(_get_list("/runs", wire.RunInfo))
+
+    def run(self, id: str) -> Any:
+        """`wire.Run`: one of them with its curves."""
+        return self._run(_get(f"/runs/{id}", wire.Run))
+
+    def methods(self, items: str | None = None) -> Any:
+        """list of `wire.Method`: the catalogue, or what works for items of a modality, best measured first."""
+        return self._run(_get_list("/methods", wire.Method, params={"items": items} if items else None))
+
     def collections(self) -> Any:
         """list of `wire.CollectionInfo`."""
         return self._run(_get_list("/collections", wire.CollectionInfo))
@@ -94,22 +106,54 @@ class _Api:
     def drop_collection(self, name: str) -> Any:
         return self._run(_nothing({"method": "DELETE", "url": f"/collections/{name}"}))
 
+    def optimize(self, collection: str) -> Any:
+        """`wire.CollectionInfo`; the server goes on until its `graph` is no more `building`."""
+        return self._run(_post(f"/collections/{collection}/optimize", {}, wire.CollectionInfo))
+
+    def generations(self, name: str) -> Any:
+        """`wire.Generations` of a collection: those that there are, and which its name means."""
+        return self._run(_get(f"/collections/{name}/generations", wire.Generations))
+
+    def next_generation(self, new: wire.NewCollection) -> Any:
+        """`wire.Generations`, the newest of the space of `new` and empty until something is put there."""
+        return self._run(_post(f"/collections/{new.name}/generations", new, wire.Generations))
+
+    def switch(self, name: str, to: int) -> Any:
+        """`wire.Generations`: the name means another one."""
+        return self._run(_put(f"/collections/{name}/generations", wire.Switch(live=to), wire.Generations))
+
+    def settle(self, name: str) -> Any:
+        """`wire.Generations`: nothing of the one before is left to be carried over."""
+        return self._run(_put(f"/collections/{name}/generations", wire.Switch(settled=True), wire.Generations))
+
     def upsert(self, collection: str, table: Any) -> Any:
         """`wire.UpsertResponse` for an Arrow table of points (see docs/http_api.md for its columns)."""
         return self._run(_arrow_up("POST", f"/collections/{collection}/items", table, wire.UpsertResponse))
 
-    def points(self, collection: str) -> Any:
-        """Arrow table of every point: id, vector and payload (JSON)."""
-        return self._run(_arrow_down(f"/collections/{collection}/items"))
+    def points(self, collection: str, *, thumbnails: bool = False) -> Any:
+        """Arrow table of every point: id, vector and payload (JSON), and its picture if asked for."""
+        return self._run(_arrow_down(f"/collections/{collection}/items", {"thumbnails": thumbnails}))
 
     def search(
         self, collection: str, *, modality: str | None = None, item: Any = None, limit: int = 10, **ask: Any
     ) -> Any:
-        """`wire.SearchResponse`: points near a raw item, a vector (with its space) or an id. ask: filter, exact, …"""
+        """`wire.SearchResponse`: points near a raw item, a vector (with its space) or an id.
+
+        ask: words, like, unlike, context, pipeline, filter, group_by, diversity, exact, … as in `wire.SearchRequest`
+        """
         wired = None if item is None else json_item(item, modality)
         body = {"item": wired, "limit": limit, **ask}
         request = {key: value for key, value in body.items() if value is not None}
         return self._run(_post(f"/collections/{collection}/search", request, wire.SearchResponse))
+
+    def sample(self, collection: str, size: int = 10) -> Any:
+        """list of `wire.Point`, drawn by chance."""
+        return self._run(_get_list(f"/collections/{collection}/sample", wire.Point, params={"size": size}))
+
+    def make_pipeline(self, name: str, steps: Sequence[dict[str, Any]], *, model: str | None = None) -> Any:
+        """`wire.Pipeline`: the next version of a model, which has the steps under that name."""
+        body = {"name": name, "model": model, "steps": list(steps)}
+        return self._run(_post("/pipelines", body, wire.Pipeline))
 
     def make_head(self, collection: str, *, field: str = "label") -> Any:
         """`wire.Head`: the next version of the collection's model, which also answers task `nearest`."""
@@ -132,9 +176,25 @@ class _Api:
         """Store 2-D positions (columns id, x, y) beside the collection."""
         return self._run(_arrow_up("PUT", f"/collections/{collection}/layout", table, wire.CollectionInfo))
 
+    def health(self, collection: str) -> Any:
+        """Arrow table of what the job `health` found of every point, with its payload fields as columns."""
+        return self._run(_arrow_down(f"/collections/{collection}/health"))
+
+    def set_health(self, collection: str, table: Any) -> Any:
+        """Store what was found beside the collection (see docs/http_api.md for the columns)."""
+        return self._run(_arrow_up("PUT", f"/collections/{collection}/health", table, wire.CollectionInfo))
+
+    def point(self, collection: str, id: str) -> Any:
+        """`wire.Point`: its id and payload."""
+        return self._run(_get(f"/collections/{collection}/items/{id}", wire.Point))
+
     def thumbnail(self, collection: str, id: str) -> Any:
         """WebP bytes of one point's picture."""
         return self._run(_content(f"/collections/{collection}/items/{id}/thumbnail"))
+
+    def original(self, collection: str, id: str) -> Any:
+        """Bytes of one point's item as its source has it: a file, a .zip of its folder, a text, or a row as JSON."""
+        return self._run(_content(f"/collections/{collection}/items/{id}/original"))
 
     def jobs(self) -> Any:
         """list of `wire.Job`, newest first."""
@@ -292,19 +352,22 @@ class AsyncClient(_Api):
         raise AssertionError("the last attempt either returns or raises")
 
 
-def json_item(item: Any, modality: str | None) -> dict[str, str]:
-    """A raw item as it stands in a request: {"text": "…"} or {"image": "<base64>"}."""
+def json_item(item: Any, modality: str | None) -> dict[str, Any]:
+    """A raw item as it stands in a request: {"text": "…"}, {"image": "<base64>"} or {"table": {"age": 61}}."""
     if modality is None and isinstance(item, str | Path):
         modality = modalities.of_path(item)
     if modality is None:
         raise WrongUse(f"say which modality the item is: one of {', '.join(modalities.names())}")
-    if modality == "text" and isinstance(item, str):
-        return {"text": item}
+    if modalities.get(modality).written and isinstance(item, str):
+        return {modality: item}
+    if isinstance(item, dict):
+        return {modality: item}
     if isinstance(item, str | Path):
         item = _packed(Path(item), modality)
     if not isinstance(item, bytes):
-        raise WrongUse(f"an item to send is bytes, a path or a text, not {type(item).__name__}")
-    return {modality: item.decode(errors="surrogateescape") if modality == "text" else base64.b64encode(item).decode()}
+        raise WrongUse(f"an item to send is bytes, a path, a text or a row, not {type(item).__name__}")
+    written = modalities.get(modality).written
+    return {modality: item.decode(errors="surrogateescape") if written else base64.b64encode(item).decode()}
 
 
 def _packed(path: Path, modality: str) -> bytes:
@@ -317,18 +380,22 @@ def _packed(path: Path, modality: str) -> bytes:
     return modalities.zipped(path, members)
 
 
-def _split(items: list[dict[str, str]], limits: wire.Limits) -> Iterator[list[dict[str, str]]]:
+def _split(items: list[dict[str, Any]], limits: wire.Limits) -> Iterator[list[dict[str, Any]]]:
     """Lists of at most max_items and max_body_bytes; a single item over that goes alone."""
-    chunk: list[dict[str, str]] = []
+    chunk: list[dict[str, Any]] = []
     room = limits.max_body_bytes * 3 // 4  # text escapes in JSON may still grow it
     for item in items:
-        size = sum(len(value.encode("utf-8", "replace")) for value in item.values()) + _JSON_OVERHEAD_BYTES
+        size = sum(_bytes_of(value) for value in item.values()) + _JSON_OVERHEAD_BYTES
         if chunk and (len(chunk) == limits.max_items or size > room):
             yield chunk
             chunk, room = [], limits.max_body_bytes * 3 // 4
         chunk.append(item)
         room -= size
     yield chunk
+
+
+def _bytes_of(value: Any) -> int:
+    return len(value.encode("utf-8", "replace") if isinstance(value, str) else orjson.dumps(value, default=str))
 
 
 # --- one call each --------------------------------------------------------------------------------------------------
@@ -375,6 +442,10 @@ def _post(url: str, body: BaseModel | dict[str, Any], answer: type[R]) -> Genera
     return answer.model_validate_json((yield _json(url, body)).content)
 
 
+def _put(url: str, body: BaseModel, answer: type[R]) -> Generator[Request, httpx.Response, R]:
+    return answer.model_validate_json((yield {**_json(url, body), "method": "PUT"}).content)
+
+
 def _count(url: str, body: BaseModel) -> Generator[Request, httpx.Response, int]:
     return int(orjson.loads((yield _json(url, body)).content)["deleted"])
 
@@ -406,9 +477,9 @@ def _arrow_up(
     return answer.model_validate_json((yield request).content)
 
 
-def _arrow_down(url: str) -> Generator[Request, httpx.Response, Any]:
+def _arrow_down(url: str, params: Any = None) -> Generator[Request, httpx.Response, Any]:
     pa = require("pyarrow", "app", "reading points")
-    return pa.ipc.open_stream((yield {"method": "GET", "url": url}).content).read_all()
+    return pa.ipc.open_stream((yield {"method": "GET", "url": url, "params": params}).content).read_all()
 
 
 # --- answers and errors ---------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from enfold.modalities import Sample
 from enfold.model import Model, unit
 
 NEIGHBOURS = 10
-_FEWEST = 2 * NEIGHBOURS  # of fewer items most are neighbours of each other, whatever the encoder
+FEWEST = 2 * NEIGHBOURS  # of fewer items most are neighbours of each other, whatever the encoder
 _MOST = 5000  # every item is compared with every other
 _SHOWN = 10
 _CHUNK = 256
@@ -75,19 +75,19 @@ def _beside(kind: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[
 def _neighbourhoods(a: Model, b: Model, folder: Path) -> dict[str, Any]:
     modality, files = _items(a, b, folder)
     read, near = _nearest_in([(model, model.entry(modality=modality)) for model in (a, b)], folder, files)
-    overlap = np.array([np.intersect1d(*pair).size for pair in zip(*near, strict=True)]) / NEIGHBOURS
+    kept = overlap(*near)
     names = [listing.readable(file) for file in read]
-    first = np.argsort(overlap, kind="stable")[:_SHOWN]
+    first = np.argsort(kept, kind="stable")[:_SHOWN]
     return {
         "modality": modality,
         "items": len(names),
         "left_out": len(files) - len(names),
-        "overlap": float(overlap.mean()),
+        "overlap": float(kept.mean()),
         "overlap_by_chance": NEIGHBOURS / (len(names) - 1),
         "moved_most": [
-            {"item": names[i], "overlap": float(overlap[i])}
+            {"item": names[i], "overlap": float(kept[i])}
             | {f"nearest_in_{side}": names[rows[i, 0]] for side, rows in zip("ab", near, strict=True)}
-            for i in first[overlap[first] < 1]
+            for i in first[kept[first] < 1]
         ],
     }
 
@@ -102,7 +102,7 @@ def _items(a: Model, b: Model, folder: Path) -> tuple[str, list[Path]]:
         one, two = (f"{model.bundle.ref} takes {', '.join(t)}" for model, t in zip((a, b), takes, strict=True))
         raise WrongUse(f"{one} and {two}: there is no item that both could embed")
     for modality in both:
-        if files := listing.find(folder, modalities.get(modality).media_types):
+        if files := listing.find(folder, modalities.suffixes(modality)):
             return modality, [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _MOST).astype(int))]
     raise WrongUse(f"{folder} holds no {' or '.join(both)} files, which both bundles take")
 
@@ -121,10 +121,10 @@ def _nearest_in(
         ):
             embedding = model.encode(column, entry)["out_embedding"]
             rows.append(unit(embedding))
-    if len(read) < _FEWEST:
+    if len(read) < FEWEST:
         raise WrongUse(
             f"{folder} holds {len(read)} distinct items that both bundles can read, in {len(files)} files: "
-            f"to compare neighbourhoods give at least {_FEWEST}"
+            f"to compare neighbourhoods give at least {FEWEST}"
         )
     return read, [nearest(np.concatenate(rows)) for rows in vectors]
 
@@ -165,3 +165,9 @@ def nearest(vectors: np.ndarray) -> np.ndarray:
         scores[own, at + own] = -np.inf
         rows.append(np.argsort(-scores, axis=1, kind="stable")[:, :NEIGHBOURS])
     return np.concatenate(rows)
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The share of each item's nearest [N, K] in one space that are among its nearest in another, [N]."""
+    shared: np.ndarray = np.array([np.intersect1d(*pair).size for pair in zip(a, b, strict=True)]) / a.shape[1]
+    return shared

@@ -11,7 +11,8 @@ EnfoldError
 ├── GateRefused         422  an export that must not be published
 ├── Diverged            422  a training whose loss is no number any more
 ├── Conflict            409  something is in the way (a name, a port, a lock)
-├── Unauthorized        401  no key, or a key without the scope
+├── Unauthorized        401  no key
+│   └── Forbidden       403  a key without the scope
 ├── MissingExtra        501  an optional dependency is not installed
 ├── Expired             504  an answer that was not ready by the request's deadline
 └── Unavailable         503  a server or disk that cannot answer now
@@ -86,6 +87,10 @@ class Conflict(EnfoldError):
 
 class Unauthorized(EnfoldError):
     code, status = "unauthorized", 401
+
+
+class Forbidden(Unauthorized):
+    code, status = "forbidden", 403
 
 
 class MissingExtra(EnfoldError):

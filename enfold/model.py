@@ -46,10 +46,12 @@ class Model:
         *,
         variant: str = "fp32",
         size: str | None = None,
+        entry: str | None = None,
         runtime: str | None = None,
         threads: int | None = None,
     ):
         """size      one of the bundle's; its last where none is named, None where it has but one
+        entry     the one meant where a call names none; a bundle of a single one needs none
         runtime   one of `enfold.runtime`, or `auto`: the fastest here; onnxruntime, or what the variant needs, if None
 
         `runtime` is the name of the one that runs, `why` a sentence that says why it does; `auto` is replaced when the
@@ -68,10 +70,12 @@ class Model:
         self.runtime = runtime or runtimes.for_variant(variant)[0]
         self.why = "measured when it is opened" if self._chosen else "asked for" if runtime else "the usual one"
         self.modalities = {name: self._modality(entry) for name, entry in bundle.manifest.entries.items()}
+        self._entry = self.entry(entry) if entry else None
 
     def entry(self, name: str | None = None, *, modality: str | None = None) -> str:
-        """The name of the entry asked for, of the one that takes `modality`, or of the only one."""
+        """The name of the entry asked for, of the one that takes `modality`, or of the usual or only one."""
         entries = self.bundle.manifest.entries
+        name = self._entry if name is None and modality is None else name
         if name is not None:
             if name not in entries:
                 raise UnknownName.among(f"entry of {self.bundle.ref}:", name, entries)
@@ -152,7 +156,11 @@ class Model:
         self.check_fits(task, self.entry(entry))
         samples = [self.prepare(item, entry, parts=task.parts(options)) for item in items]
         flat = [sample for group in samples for sample in group]
-        return Prepared(samples, self.encode(flat, entry) if task.encodes else {})
+        encoded = self.encode(flat, entry) if task.encodes else {}
+        if task.entry is None:
+            return Prepared(samples, encoded)
+        beside = [sample for item in task.beside(options) for sample in self.prepare(item, task.entry)]
+        return Prepared(samples, encoded, self.encode(beside, task.entry))
 
     def answer(self, prepared: Prepared, task: str | None = None, options: Any = None) -> list[BaseModel]:
         """Answers of the bundle's task (its only one if unnamed), one per item: heads cost no second encoder pass."""
@@ -171,19 +179,25 @@ class Model:
         return self.session(graph).run(inputs)
 
     def task(self, name: str | None = None) -> tasks.Task[Any]:
-        known = self.bundle.manifest.tasks
-        if not known:
+        if not self.tasks:
             raise WrongUse(f"{self.bundle.ref} has no task: it embeds only")
-        chosen = name or next(iter(known))
-        if chosen not in known:
-            raise UnknownName.among(f"task of {self.bundle.ref}:", chosen, known)
-        return self._tasks[chosen]
+        chosen = name or next(iter(self.tasks))
+        if chosen not in self.tasks:
+            raise UnknownName.among(f"task of {self.bundle.ref}:", chosen, self.tasks)
+        return self.tasks[chosen]
 
     def check_fits(self, task: tasks.Task[Any], entry: str) -> None:
-        """Raises WrongUse if the task answers items of another modality than the entry takes."""
-        takes = self.facts(entry).modality
-        if task.modality not in (None, takes):
-            raise WrongUse(f"task '{task.name}' of {self.bundle.ref} answers {task.modality} items, not {takes}")
+        """Raises WrongUse if the task answers items of another modality than the entry takes, or of another space."""
+        takes = self.facts(entry)
+        if task.modality not in (None, takes.modality):
+            raise WrongUse(
+                f"task '{task.name}' of {self.bundle.ref} answers {task.modality} items, not {takes.modality}"
+            )
+        if task.entry is not None and takes.space != (space := self.facts(task.entry).space):
+            raise WrongUse(
+                f"task '{task.name}' of {self.bundle.ref} answers items of space {space}, that of entry "
+                f"'{task.entry}'; entry '{entry}' is of space {takes.space}"
+            )
 
     @staticmethod
     def options(task: tasks.Task[Any], options: Any) -> BaseModel:
@@ -253,10 +267,11 @@ class Model:
         return kind(preprocess, limits, self.bundle.path)
 
     @cached_property
-    def _tasks(self) -> dict[str, tasks.Task[Any]]:
+    def tasks(self) -> dict[str, tasks.Task[Any]]:
+        """What it answers; the first is meant where none is named."""
         return {
             name: tasks.get(name)(tasks.get(name).Spec(**spec), self.bundle.path, self.size)
-            for name, spec in self.bundle.manifest.tasks.items()
+            for name, spec in tasks.of(self.bundle.manifest).items()
         }
 
 
@@ -281,12 +296,13 @@ def open(
     *,
     variant: str = "fp32",
     size: str | None = None,
+    entry: str | None = None,
     runtime: str | None = None,
     threads: int | None = None,
 ) -> Model:
     """Open a bundle by name (`emoji`, `emoji@2`, `emoji@prod`) from the store, or by the path of its folder."""
     bundle = open_bundle(ref) if isinstance(ref, Path) else store.open_ref(settings.load().bundles, ref)
-    model = Model(bundle, variant=variant, size=size, runtime=runtime, threads=threads)
+    model = Model(bundle, variant=variant, size=size, entry=entry, runtime=runtime, threads=threads)
     if runtime == "auto":
         model.choose()
     return model

@@ -20,15 +20,21 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=lambda: user_data_path("enfold"), description="data, runs, bundles and indexes")
     bundles: Path = Field(default_factory=lambda given: given["home"] / "bundles", description="the store of bundles")
     url: str = Field("http://127.0.0.1:3000", description="the server that client, search and app speak to")
-    host: str = Field("127.0.0.1", description="address the server binds; anything but loopback needs api_key")
+    host: str = Field("127.0.0.1", description="address the server binds; anything but loopback needs a key")
     port: int = Field(3000, ge=1, le=65535)
     grpc_port: int | None = Field(None, ge=1, le=65535, description="of the same address, for the inference protocol")
-    api_key: SecretStr | None = Field(None, description="the key that callers send as 'Authorization: Bearer …'")
+    api_key: SecretStr | None = Field(
+        None, description="the key sent as 'Authorization: Bearer …'; a server that has it lets it do everything"
+    )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="compute threads of one process"
     )
     runtime: str = Field("auto", description="what runs a server's models: one of enfold.runtime, or auto: the fastest")
     triton_url: str = Field("http://127.0.0.1:8000", description="of runtime triton; grpc://host:8001 speaks gRPC")
+    qdrant_url: str = Field(
+        "", description="a Qdrant server that holds the collections, in place of this home: http://host:6333"
+    )
+    qdrant_api_key: SecretStr | None = Field(None, description="the key that the Qdrant server asks for")
     models: str = Field("", description="bundles a server opens: name[@alias or version], separated by commas")
     max_body_bytes: int = Field(32 * 2**20, ge=1)
     max_items: int = Field(256, ge=1, le=MOST_ITEMS, description="items in one request")

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from enfold import settings
+from enfold import settings, tasks
 from enfold.aliases import History, back, changing, point, read
 from enfold.bundle import DRAFT, NAME, Bundle, Manifest, open_bundle, read_manifest
 from enfold.errors import UnknownName, WrongUse
@@ -83,7 +83,7 @@ def _row(manifest: Manifest, pointers: dict[str, int]) -> dict[str, Any]:
         "aliases": [alias for alias, version in pointers.items() if version == manifest.version],
         "entries": {name: entry.modality for name, entry in manifest.entries.items()},
         "spaces": {name: entry.space for name, entry in manifest.entries.items()},
-        "tasks": list(manifest.tasks),
+        "tasks": list(tasks.of(manifest)),
         "variants": list(manifest.variants),
         "sizes": list(manifest.sizes),
         "method": manifest.lineage.method,

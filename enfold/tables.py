@@ -6,6 +6,8 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+_WHOLE, _PROSE = 60, 80  # letters of a line
+
 
 def table(result: Any) -> RenderableType:
     if _is_rows(result):
@@ -22,13 +24,27 @@ def _is_rows(value: Any) -> bool:
 def _rows(rows: list[dict[str, Any]]) -> Table:
     # A column that is empty in every row would only push the others off the screen.
     columns = [name for name in rows[0] if any(row.get(name) not in (None, "", {}, []) for row in rows)]
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn, taken = Table(box=box.SIMPLE_HEAD, pad_edge=False), 0
     for name in columns:
         numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
-        drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        taken += 3 + max(len(name), *(len(cell(row.get(name))) for row in rows))
+        # The first columns stay on one line, so that names can be copied; prose, and what comes after, takes the rest.
+        whole = taken <= _WHOLE
+        drawn.add_column(
+            name,
+            justify="right" if numeric else "left",
+            no_wrap=whole,
+            overflow="ellipsis" if whole else "fold",
+        )
     for row in rows:
-        drawn.add_row(*(cell(row.get(name)) for name in columns))
+        drawn.add_row(*(_short(cell(row.get(name))) for name in columns))
     return drawn
+
+
+def _short(text: str) -> str:
+    """One line of at most _PROSE letters; --json gives the whole."""
+    line = " ".join(text.split())
+    return line if len(line) <= _PROSE else f"{line[: _PROSE - 1]}…"
 
 
 def _record(record: dict[str, Any]) -> RenderableType:

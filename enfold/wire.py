@@ -3,16 +3,18 @@
 An item is a JSON object whose one field is its modality: {"text": "…"} or {"image": "<base64>"}.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from enfold import modalities
-from enfold.bundle import Size
+from enfold.bundle import NAME, Size
 from enfold.modalities import Part
+from enfold.pipelines import Steps, checked
 from enfold.settings import MOST_ITEMS
 
 ARROW = "application/vnd.apache.arrow.stream"
+MOST_EXAMPLES = 32  # of a search
 
 
 def _modality_of(item: Any) -> str:
@@ -120,6 +122,7 @@ class ModelInfo(Record):
     entries: dict[str, EntryInfo]
     tasks: list[str]
     labels: dict[str, list[str]]
+    pipelines: dict[str, Steps] = Field({}, description="ways to search, by name")
     variants: list[str]
     sizes: list[str] = Field([], description="smallest first; the last is meant when none is named")
     loaded: bool = Field(True, description="in memory; else its next request opens it first")
@@ -152,7 +155,12 @@ class CollectionInfo(Record):
     dimensions: int
     points: int
     indexed: int = Field(description="points in the HNSW graph; the rest are searched one by one")
+    graph: Literal["small", "built", "building", "lacking"] = Field(
+        "small", description="small: too few points for one; building, lacking: every search compares with many points"
+    )
+    quantised: bool = Field(False, description="searched by 8 bits a number first, then by the vectors themselves")
     has_layout: bool = False
+    has_health: bool = False
 
 
 class NewCollection(Record):
@@ -164,31 +172,86 @@ class NewCollection(Record):
     dimensions: int = Field(ge=1, le=65_536)
 
 
+class Generations(Record):
+    """Those of a collection: `photos@2` names the second of `photos` wherever a collection is named."""
+
+    name: str
+    live: int = Field(description="the one that the name means")
+    all: list[int]
+    leaving: int | None = Field(None, description="left by a switch whose last writes may still be carried over")
+
+
+class Switch(Record):
+    live: int | None = Field(None, ge=1, description="the generation that the name shall mean")
+    settled: bool = Field(False, description="what was left is carried over")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Switch":
+        if (self.live is None) != self.settled:
+            raise ValueError("say either which generation is 'live', or that the switch is 'settled'")
+        return self
+
+
 class Point(Record):
     id: str
     payload: dict[str, Any]
 
 
 class Hit(Point):
-    score: float = Field(description="cosine")
+    score: float = Field(description="cosine; of words BM25, of both the fused ranks, of a context Qdrant's own")
 
 
 class Condition(Record):
-    """One payload field equal to one of the values."""
+    """What a payload field must be; everything that is said must hold."""
 
     field: str
-    any: list[str | int | bool] = Field(min_length=1, max_length=1000)
+    any: list[str | int | bool] = Field([], max_length=1000, description="equal to one of these")
+    none: list[str | int | bool] = Field([], max_length=1000, description="equal to none of these")
+    gt: float | None = None
+    gte: float | None = None
+    lt: float | None = None
+    lte: float | None = None
+    exists: bool | None = Field(None, description="whether the point has the field at all")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Condition":
+        if self.model_dump(exclude_defaults=True).keys() == {"field"}:
+            raise ValueError("say what the field must be, by any, none, gt, gte, lt, lte or exists")
+        return self
 
 
-class SearchRequest(Ask):
-    """Exactly one of item, vector and id says what to look for."""
+class Example(Record):
+    """Exactly one of item, vector and id."""
 
     item: Item | None = None
     vector: list[float] | None = None
     space: str | None = Field(None, description="of the vector: refused unless it is the collection's")
     id: str | None = None
+
+
+class Pair(Record):
+    """The first is to be preferred to the second."""
+
+    like: Example
+    unlike: Example
+
+
+class SearchRequest(Ask, Example):
+    """What to look for: an item, vector or id, or several examples; words; or words and examples, fused by rank."""
+
+    like: list[Example] = Field([], max_length=MOST_EXAMPLES, description="more points to be near to")
+    unlike: list[Example] = Field([], max_length=MOST_EXAMPLES, description="points to be far from")
+    context: list[Pair] = Field([], max_length=MOST_EXAMPLES, description="pairs that say which side of the space")
+    words: str | None = Field(None, max_length=10_000, description="rank by BM25 of these in the field `words_in`")
+    words_in: str = Field("text", description="payload field that is searched for words")
+    pipeline: str | None = Field(None, description="of the collection's model, by name: its steps on a text item")
     limit: int = Field(10, ge=1, le=1000)
-    filter: list[Condition] = Field([], max_length=32)
+    offset: int = Field(0, ge=0, le=100_000, description="how many of the best to pass over")
+    min_score: float | None = Field(None, description="leave out what scores less")
+    filter: list[Condition] = Field([], max_length=32, description="all of which hold")
+    group_by: str | None = Field(None, description="payload field (`item`): at most `group_size` hits of each value")
+    group_size: int = Field(1, ge=1, le=100)
+    diversity: float = Field(0, ge=0, le=1, description="0: the nearest; towards 1: the less alike (MMR)")
     exact: bool = Field(False, description="compare with every point instead of walking the graph")
 
 
@@ -242,6 +305,20 @@ class Head(Record):
     leave_one_out_accuracy: float = Field(description="of the points themselves, each judged without it")
 
 
+class NewPipeline(Record):
+    """A way to search, kept with a model under a name."""
+
+    name: str = Field(pattern=NAME)
+    model: str | None = Field(None, description="bundle name, @version or @alias; the only one if left out")
+    steps: Annotated[Steps, AfterValidator(checked)]
+
+
+class Pipeline(Record):
+    model: str = Field(description="the new version, which also has the pipeline")
+    name: str
+    steps: Steps
+
+
 class Job(Record):
     id: str
     kind: str
@@ -253,5 +330,68 @@ class Job(Record):
 
 
 class NewJob(Record):
-    kind: str = Field(description="embed or layout")
-    arguments: dict[str, str | int | bool] = {}
+    kind: str = Field(description="embed, layout, health, drift or upgrade")
+    arguments: dict[str, str | int | float | bool] = {}
+
+
+# --- runs and methods -----------------------------------------------------------------------------------------------
+
+
+class RunStage(BaseModel):
+    """A stage of a training run: what it came to, once it is done."""
+
+    name: str
+    verb: str
+    state: Literal["waiting", "running", "done"]
+    seconds: float | None = None
+    figures: dict[str, Any] = {}
+
+
+class RunInfo(BaseModel):
+    """A training run of the server's home."""
+
+    id: str
+    recipe: str
+    data: str
+    items: int
+    created: str
+    state: str = Field(description="done, or running: at work, or stopped before its end")
+    heard: str = Field(description="when it last wrote anything")
+    stages: list[RunStage]
+
+
+class Run(RunInfo):
+    curves: dict[str, list[dict[str, Any]]] = Field(description="by stage, a row for each logged step")
+
+
+class Check(BaseModel):
+    """One comparison of a claim: an arm beside its baseline, over the seeds."""
+
+    arm: str
+    baseline: str | float = Field(description="another arm, or a number")
+    relation: str
+    value: float
+    interval: tuple[float, float]
+    threshold: float | None
+    verdict: str
+
+
+class Claim(BaseModel):
+    """What `enfold reproduce` found of what a method's paper claims, at small size."""
+
+    sentence: str
+    verdict: str
+    seeds: list[int]
+    checks: list[Check]
+
+
+class Method(BaseModel):
+    """A published method of the catalogue."""
+
+    slug: str
+    paper: str
+    family: str
+    about: str = Field(description="what the paper works on")
+    state: Literal["working", "missing"]
+    items: list[str] = Field([], description="modalities that its recipe takes")
+    claim: Claim | None = None

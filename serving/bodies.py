@@ -103,10 +103,11 @@ async def _form(request: Request) -> dict[str, Any]:
     async with request.form() as form:
         for name, value in form.multi_items():
             data = value.encode() if isinstance(value, str) else await value.read()
-            if name == "text":
-                items.append({name: data.decode(errors="surrogateescape")})
-            elif name in modalities.names():
-                items.append({name: base64.b64encode(data).decode()})
+            if name in modalities.names():
+                written = modalities.get(name).written
+                items.append(
+                    {name: data.decode(errors="surrogateescape") if written else base64.b64encode(data).decode()}
+                )
             else:
                 fields[name] = _options(data) if name == "options" else data.decode(errors="replace")
     return fields | {"items": items}

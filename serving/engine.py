@@ -85,7 +85,12 @@ class Engine:
             kept = [group for group in groups if group]
             if runner.encodes:
                 flat = [sample for group in kept for sample in group]
-                prepared = Prepared(kept, await batcher.encode(flat, entry, ticket))
+                encoded, beside = await batcher.encode(flat, entry, ticket), {}
+                if runner.entry is not None:
+                    others, _ = await self._prepare(model, runner.entry, runner.beside(options), False, True)
+                    flat = [sample for group in others for sample in group]
+                    beside = await batcher.encode(flat, runner.entry, ticket)
+                prepared = Prepared(kept, encoded, beside)
                 found = await asyncio.to_thread(model.answer, prepared, task, options)
             else:
                 found = await batcher.call(task, lambda: model.answer(Prepared(kept, {}), task, options))

@@ -6,10 +6,10 @@ Off unless ENFOLD_GRPC_PORT says where. The address is that of HTTP: loopback un
 import asyncio
 import logging
 import math
-import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -17,7 +17,7 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
-from enfold.errors import BadItem, EnfoldError, Expired, Unauthorized, UnknownName, WrongUse
+from enfold.errors import BadItem, EnfoldError, Expired, UnknownName, WrongUse
 from serving import access, oip, tensors, tracing
 from serving.call import CALL, Call
 from serving.rooms import Rooms
@@ -60,7 +60,9 @@ def _answered(method: Callable[..., Awaitable[Any]]) -> Any:
         call = Call(uuid.uuid4().hex, context.peer().rpartition(":")[0], self.deadline(context))
         CALL.set(call)
         try:
-            self.check_key(method.__name__, context)
+            if name := self.admitted(method.__name__, context):
+                call = replace(call, caller=name)
+                CALL.set(call)
             async with asyncio.timeout(call.seconds_left):
                 with tracing.request(method.__name__, dict(context.invocation_metadata()), request_id=call.id):
                     answer = await method(self, request)
@@ -124,13 +126,11 @@ class Servicer(stubs.GRPCInferenceServiceServicer):
         line = self._rooms.settings.access_log and method not in PROBES
         access.note(call.id, "gRPC", f"/{_SERVICE}/{method}", status, time.monotonic() - started, line=line)
 
-    def check_key(self, method: str, context: Any) -> None:
-        key = self._rooms.settings.api_key
-        if key is None or method in PROBES:
-            return
-        given = dict(context.invocation_metadata()).get("authorization", "")
-        if not secrets.compare_digest(given.encode(), f"Bearer {key.get_secret_value()}".encode()):
-            raise Unauthorized("this server wants a key: send it as metadata, 'authorization: Bearer …'")
+    def admitted(self, method: str, context: Any) -> str | None:
+        """The name of the caller's key, where one is asked for: it comes as metadata, 'authorization: Bearer …'."""
+        if method in PROBES:
+            return None
+        return self._rooms.keys.admit(dict(context.invocation_metadata()).get("authorization", ""), "read")
 
     def deadline(self, context: Any) -> float:
         """Of time.monotonic(): the caller's, or as long as a request over HTTP may take."""

@@ -216,8 +216,9 @@ def describe(model: Model) -> wire.ModelInfo:
             )
             for name, entry in manifest.entries.items()
         },
-        tasks=list(manifest.tasks),
+        tasks=list(model.tasks),
         labels={name: list(spec["labels"]) for name, spec in manifest.tasks.items() if "labels" in spec},
+        pipelines=manifest.pipelines,
         variants=list(manifest.variants),
         sizes=list(manifest.sizes),
         loaded=model.loaded,

@@ -24,6 +24,7 @@ ARROW: Responses = {200: {"description": "Arrow stream", "content": {wire.ARROW:
 VECTORS: Responses = {
     200: {"content": {media: {"schema": {"type": "string"}} for media in (wire.ARROW, "application/x-npy")}}
 }
+FILE: Responses = {200: {"description": "the item", "content": {"*/*": {}}}}
 WEBP: Responses = {200: {"description": "the picture", "content": {"image/webp": {}}}}
 _BODIES: list[type[BaseModel]] = [wire.Problem]  # and of every route that reads its own
 _SYSTEM = {
@@ -70,6 +71,11 @@ def raw() -> dict[str, Any]:
 def table() -> dict[str, Any]:
     """An Arrow stream as body."""
     return {wire.ARROW: {"schema": {"type": "string", "format": "binary"}}}
+
+
+def table_body() -> dict[str, Any]:
+    """The request body of a route that takes nothing but an Arrow stream."""
+    return {"requestBody": {"required": True, "content": table()}}
 
 
 def complete(app: FastAPI) -> None:

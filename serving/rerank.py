@@ -1,5 +1,6 @@
 """Reranking, in the shape that the rerankers of Cohere, Jina and others agree on, by the task `rank`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -49,15 +50,27 @@ async def rerank(request: Request) -> Response:
     rooms, asked = rooms_of(request), await read_json(request, RerankRequest)
     texts = [document if isinstance(document, str) else document.text for document in asked.documents]
     model = await rooms.model(asked.model or _ranking(rooms).bundle.ref, len(texts))
-    task = model.task(TASK)
-    entry, options = model.entry(modality=task.modality), RankOptions(query=asked.query)
-    answers, _ = await rooms.engine.predict(model, entry, texts, TASK, options)
-    scores = [answer.score for answer in answers]  # type: ignore[union-attr]  # strict: none is missing
+    found = await _scores(rooms, model, asked.query, texts)
     results: list[dict[str, Any]] = []
-    for index in sorted(range(len(texts)), key=lambda index: -scores[index])[: asked.top_n]:
+    for index in sorted(range(len(texts)), key=lambda index: -found[index])[: asked.top_n]:
         document = {"document": {"text": texts[index]}} if asked.return_documents else {}
-        results.append({"index": index, "relevance_score": scores[index], **document})
+        results.append({"index": index, "relevance_score": found[index], **document})
     return Response(orjson.dumps({"model": model.bundle.ref, "results": results}), media_type="application/json")
+
+
+async def scores(rooms: Rooms, model: str | None, query: str, texts: Sequence[str]) -> list[float]:
+    """How relevant each text is to a query, by a model that ranks; the only one that is loaded if none is named.
+
+    texts   of our own finding: as many as it takes, whatever a request may hold
+    """
+    opened = await rooms.model(model or _ranking(rooms).bundle.ref, 1)
+    return await _scores(rooms, opened, query, texts)
+
+
+async def _scores(rooms: Rooms, model: Model, query: str, texts: Sequence[str]) -> list[float]:
+    entry, options = model.entry(modality=model.task(TASK).modality), RankOptions(query=query)
+    answers, _ = await rooms.engine.predict(model, entry, texts, TASK, options)
+    return [answer.score for answer in answers]  # type: ignore[union-attr]  # strict: none is missing
 
 
 def _ranking(rooms: Rooms) -> Model:

@@ -12,15 +12,14 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator
-from functools import partial
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import bentoml
-import numpy as np
 import orjson
 from _bentoml_sdk import Service
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from prometheus_client import CollectorRegistry, generate_latest
@@ -28,25 +27,28 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route, Router
 
-from enfold import settings, wire
-from enfold.errors import EnfoldError, WrongUse
+from enfold import catalogue, settings, wire
+from enfold.errors import EnfoldError, SpaceMismatch, UnknownName, WrongUse
 from enfold.modalities import Modality
 from enfold.model import Model
 from enfold.points import point_id
-from enfold.space import same_space
-from serving import heads, oip, openai, openapi, rerank, tracing
+from serving import heads, oip, openai, openapi, originals, pipelines, rerank, runs, tracing
 from serving.batcher import Backlog
 from serving.bodies import errors_of, read, read_json, vectors_as
 from serving.dialects import Dialects
 from serving.door import Door, guard, problem
 from serving.drain import Drain
-from serving.engine import Encoded, Engine
+from serving.engine import Engine
 from serving.health import Health
-from serving.index import Points, arrow, open_index
+from serving.index import Collection, Index, Points, arrow, everywhere, open_index
+from serving.jobs.erasure import forget_source
 from serving.jobs.queue import Jobs
-from serving.models import Models, describe, entry_for, modality_of
+from serving.keys import Keys
+from serving.models import Models, describe
 from serving.rooms import Rooms
+from serving.search import find
 
+_MOMENT_SECONDS = 0.2  # after which work that was begun is at work, or done
 _log = logging.getLogger(__name__)
 
 app = FastAPI(
@@ -77,13 +79,15 @@ class Server:
         tracing.start()
         index, engine = open_index(config, config.url), Engine(config.threads, config.queue_seconds)
         models = Models(config, closed=engine.forget)
-        self.rooms = Rooms(config, models, engine, index, Jobs(config))
+        keys = Keys(config)
+        self.rooms = Rooms(config, models, engine, index, Jobs(config, keys.own), keys)
         self.grpc: Any = None
         self._collectors = CollectorRegistry()
         self._collectors.register(Health(engine.recent))
         self._collectors.register(Backlog(engine.batchers))
         app.state.settings, app.state.rooms, app.state.drain = config, self.rooms, Drain()
         threading.Thread(target=_load, args=[models], daemon=True).start()
+        threading.Thread(target=_tend, args=[index], daemon=True).start()
         threading.Thread(target=_follow, args=[os.getppid(), models], daemon=True).start()
 
     @bentoml.on_startup
@@ -128,6 +132,21 @@ def _load(models: Models) -> None:
         _log.exception("not ready")
 
 
+def _tend(index: Index) -> None:
+    """Begin again what a server that was stopped left unbuilt."""
+    with suppress(EnfoldError):  # a Qdrant server that does not answer, a collection that is dropped meanwhile
+        for kept in index.all():
+            if kept.info().graph == "lacking":
+                _optimize(kept)
+
+
+def _optimize(kept: Collection) -> None:
+    try:
+        kept.optimize()
+    except EnfoldError as error:  # dropped meanwhile, or its disk is full: it is searched without
+        _log.warning("the graph of '%s' is not built: %s", kept.facts.name, error)
+
+
 async def _rooms() -> Rooms:
     rooms: Rooms = app.state.rooms
     return rooms
@@ -149,7 +168,7 @@ async def embed(request: Request) -> Response:
     """Vectors of raw items of one modality, as JSON or, by the Accept header, as npy or Arrow."""
     rooms: Rooms = app.state.rooms
     asked, items = await read(request, wire.EmbedRequest)
-    model, entry = await _meant(rooms, asked, asked.items, len(items))
+    model, entry = await rooms.meant(asked, asked.items, len(items))
     encoded = await rooms.engine.encode(model, entry, items, parts=asked.parts, strict=asked.all_or_nothing)
     vectors, space = model.vectors(encoded.outputs, entry), model.facts(entry).space
     if asked.dimensions is not None:
@@ -166,7 +185,7 @@ async def predict(request: Request) -> Response:
     """Answers of a task, one per raw item; with `stream`, of one item, as events."""
     rooms: Rooms = app.state.rooms
     asked, items = await read(request, wire.PredictRequest)
-    model, entry = await _meant(rooms, asked, asked.items, len(items))
+    model, entry = await rooms.meant(asked, asked.items, len(items))
     runner = model.task(asked.task)
     model.check_fits(runner, entry)
     options = Model.options(runner, asked.options)
@@ -222,9 +241,35 @@ def model(name: str, rooms: InRooms) -> wire.ModelInfo:
 async def make_head(asked: wire.NewHead, rooms: InRooms) -> wire.Head:
     """A classifier of a few examples: the next version of a model answers task `nearest` by the labels of points."""
     kept = await run_in_threadpool(rooms.index.collection, asked.collection)
-    facts = kept.info()
+    facts = kept.facts
     model, _ = await rooms.engine.run(rooms.models.of_space, facts.space, facts.modality)
     return await run_in_threadpool(heads.make, kept, asked, model.bundle, model.size, rooms.settings.bundles)
+
+
+@app.post("/pipelines", status_code=201)
+def make_pipeline(asked: wire.NewPipeline, rooms: InRooms) -> wire.Pipeline:
+    """A way to search by name: the next version of a model has it."""
+    model = rooms.models.select(asked.model)
+    return pipelines.make(asked, model.bundle, rooms.settings.bundles)
+
+
+@app.get("/runs")
+def training_runs(rooms: InRooms) -> list[wire.RunInfo]:
+    """Training runs of this home, the newest first."""
+    return runs.every(rooms.settings.runs)
+
+
+@app.get("/runs/{id}")
+def training_run(id: str, rooms: InRooms) -> wire.Run:
+    """One run with its curves."""
+    return runs.one(rooms.settings.runs, id)
+
+
+@app.get("/methods")
+def methods(items: str | None = None) -> list[wire.Method]:
+    """The catalogue of published methods; with `items`, those that work for a modality, best measured first."""
+    known = catalogue.methods()
+    return known if items is None else catalogue.recommended(items, known)
 
 
 @app.get("/limits")
@@ -267,6 +312,36 @@ def drop_collection(c: str, rooms: InRooms) -> None:
     rooms.index.drop(c)
 
 
+@app.post("/collections/{c}/optimize", status_code=202)
+def optimize(c: str, rooms: InRooms) -> wire.CollectionInfo:
+    """Begin to build the search graph over points that lack one; its `graph` tells when it is done."""
+    kept = rooms.index.collection(c)
+    work = threading.Thread(target=_optimize, args=[kept], daemon=True)
+    work.start()
+    work.join(_MOMENT_SECONDS)
+    return kept.info()
+
+
+@app.get("/collections/{c}/generations")
+def generations(c: str, rooms: InRooms) -> wire.Generations:
+    """The generations of a collection, and which of them its name means."""
+    return rooms.index.generations(c)
+
+
+@app.post("/collections/{c}/generations")
+def next_generation(c: str, new: wire.NewCollection, rooms: InRooms) -> wire.Generations:
+    """Begin a generation of another space, `photos@2` beside `photos`; one that was begun already is left as it is."""
+    if c != new.name:
+        raise WrongUse(f"the generation is of '{new.name}', the route of '{c}': name the same collection")
+    return rooms.index.next_generation(new)
+
+
+@app.put("/collections/{c}/generations")
+def switch(c: str, asked: wire.Switch, rooms: InRooms) -> wire.Generations:
+    """Let the name mean another generation, from one request to the next; or say that nothing is left behind."""
+    return rooms.index.settle(c) if asked.live is None else rooms.index.switch(c, asked.live)
+
+
 @app.post(
     "/collections/{c}/items",
     response_model=wire.UpsertResponse,
@@ -274,45 +349,51 @@ def drop_collection(c: str, rooms: InRooms) -> None:
 )
 async def add_items(c: str, request: Request, rooms: InRooms) -> wire.UpsertResponse:
     """Add or replace points: an Arrow stream of vectors, or raw items to embed."""
-    kept = await run_in_threadpool(rooms.index.collection, c)
     if request.headers.get("content-type", "").startswith(wire.ARROW):
         body = await request.body()
         points = await run_in_threadpool(lambda: arrow.to_points(arrow.read_stream(body)))
+        upserted = await run_in_threadpool(_upsert, rooms, c, points)
     else:
-        points = await _embedded(rooms, kept.info(), await read_json(request, wire.AddRequest))
-    with tracing.span("index upsert", collection=c, points=len(points.ids)):
-        upserted = await run_in_threadpool(kept.upsert, points)
+        asked = await read_json(request, wire.AddRequest)
+        meant, *others = await run_in_threadpool(everywhere, rooms.index, c)
+        upserted = await run_in_threadpool(_upsert, rooms, c, await _embedded(rooms, meant.facts, asked))
+        for other in others:  # what is being filled, or was before: its own model's vectors, where that is served
+            with suppress(SpaceMismatch):
+                ask = asked.model_copy(update={"model": None, "size": None, "entry": None})
+                await run_in_threadpool(other.upsert, await _embedded(rooms, other.facts, ask))
     return wire.UpsertResponse(collection=c, upserted=upserted)
 
 
 @app.get("/collections/{c}/items", responses=openapi.ARROW)
-def items(c: str, rooms: InRooms) -> StreamingResponse:
-    """Every point with its vector and payload, as Arrow."""
+def items(c: str, rooms: InRooms, thumbnails: bool = False) -> StreamingResponse:
+    """Every point with its vector and payload, and its picture if asked for, as Arrow."""
     kept = rooms.index.collection(c)
-    facts = kept.info()
-    tables = (arrow.to_table(points, facts.model) for points in kept.scroll())
+    facts = kept.facts
+    tables = (arrow.to_table(points, facts.model) for points in kept.scroll(thumbnails=thumbnails))
     stream = arrow.write_stream(tables, arrow.schema(facts.space, facts.dimensions, facts.model))
     return StreamingResponse(stream, media_type=wire.ARROW)
 
 
 @app.post("/collections/{c}/search")
 async def search(c: str, asked: wire.SearchRequest, rooms: InRooms) -> wire.SearchResponse:
-    """The points nearest to an item, a vector or a point."""
-    started = time.perf_counter()
-    kept = await run_in_threadpool(rooms.index.collection, c)
-    facts = kept.info()
-    near = await _near(rooms, facts, asked)
-    find = partial(kept.query, near, limit=asked.limit, filter=asked.filter, exact=asked.exact)
-    with tracing.span("index query", collection=c, limit=asked.limit):
-        hits = await run_in_threadpool(find)
-    spent = (time.perf_counter() - started) * 1000
-    return wire.SearchResponse(collection=c, model=facts.model, space=facts.space, hits=hits, milliseconds=spent)
+    """The points nearest to an item, a vector, a point or several examples, or that hold the words, or both."""
+    return await find(rooms, c, asked)
+
+
+@app.get("/collections/{c}/sample")
+def sample(c: str, rooms: InRooms, size: Annotated[int, Query(ge=1, le=1000)] = 10) -> list[wire.Point]:
+    """Points by chance."""
+    return rooms.index.collection(c).sample(size)
 
 
 @app.post("/collections/{c}/delete")
 def delete(c: str, asked: wire.DeleteRequest, rooms: InRooms) -> dict[str, int]:
-    """Erase points by source and by id."""
-    return {"deleted": rooms.index.collection(c).delete(ids=asked.ids, source=asked.source)}
+    """Erase points by source and by id, in every generation; of a source also what jobs have kept of it."""
+    kept = everywhere(rooms.index, c)
+    if asked.source is not None:
+        forget_source(rooms.settings, c, asked.source)
+    erased = [one.delete(ids=asked.ids, source=asked.source) for one in kept]
+    return {"deleted": erased[0]}
 
 
 @app.get("/collections/{c}/facets")
@@ -324,26 +405,49 @@ def facets(c: str, field: str, rooms: InRooms) -> list[wire.Facet]:
 @app.get("/collections/{c}/layout", responses=openapi.ARROW)
 def layout(c: str, rooms: InRooms) -> Response:
     """Where points lie on the map, with their payload, as Arrow."""
-    table = rooms.index.collection(c).layout()
-    return Response(b"".join(arrow.write_stream([table], table.schema)), media_type=wire.ARROW)
+    return _notes(rooms, c, "layout")
 
 
-@app.put(
-    "/collections/{c}/layout",
-    response_model=wire.CollectionInfo,
-    openapi_extra={"requestBody": {"required": True, "content": openapi.table()}},
-)
+@app.put("/collections/{c}/layout", response_model=wire.CollectionInfo, openapi_extra=openapi.table_body())
 async def set_layout(c: str, request: Request, rooms: InRooms) -> wire.CollectionInfo:
     """Keep positions: an Arrow stream of id, x, y."""
-    body, kept = await request.body(), await run_in_threadpool(rooms.index.collection, c)
-    await run_in_threadpool(lambda: kept.set_layout(arrow.read_stream(body)))
-    return kept.info()
+    return await _set_notes(rooms, c, "layout", request)
+
+
+@app.get("/collections/{c}/health", responses=openapi.ARROW)
+def health(c: str, rooms: InRooms) -> Response:
+    """Copies, odd ones, labels in doubt and cover of a collection, point by point with the payload, as Arrow."""
+    return _notes(rooms, c, "health")
+
+
+@app.put("/collections/{c}/health", response_model=wire.CollectionInfo, openapi_extra=openapi.table_body())
+async def set_health(c: str, request: Request, rooms: InRooms) -> wire.CollectionInfo:
+    """Keep what was found of the points, an Arrow stream."""
+    return await _set_notes(rooms, c, "health", request)
 
 
 @app.get("/collections/{c}/items/{id}/thumbnail", responses=openapi.WEBP)
 def thumbnail(c: str, id: str, rooms: InRooms) -> Response:
     """The picture of a point."""
     return Response(rooms.index.collection(c).thumbnail(id), media_type="image/webp")
+
+
+@app.get("/collections/{c}/items/{id}")
+def item(c: str, id: str, rooms: InRooms) -> wire.Point:
+    """One point with its payload."""
+    found = rooms.index.collection(c).retrieve([id])
+    if not found:
+        raise UnknownName(f"collection '{c}' has no point {id}")
+    return found[0]
+
+
+@app.get("/collections/{c}/items/{id}/original", responses=openapi.FILE)
+def original(c: str, id: str, rooms: InRooms) -> Response:
+    """The item of a point as its source has it, where a job of this home read it: a file, a text, or a row as JSON."""
+    modality = rooms.index.collection(c).facts.modality
+    content, media = originals.original(rooms.settings, c, modality, item(c, id, rooms).payload)
+    guarded = {"x-content-type-options": "nosniff", "content-disposition": "attachment"}
+    return Response(content, media_type=media, headers=guarded)
 
 
 # --- jobs -----------------------------------------------------------------------------------------------------------
@@ -357,7 +461,7 @@ def jobs(rooms: InRooms) -> list[wire.Job]:
 
 @app.post("/jobs", status_code=202)
 def start_job(new: wire.NewJob, rooms: InRooms) -> wire.Job:
-    """Queue a job: `embed` {source, model, to, …} or `layout` {collection}. The same job again goes on where it was."""
+    """Queue `embed` {source, model, to, …}, `layout`, `health` or `upgrade` {collection, …}; the same again goes on."""
     return rooms.jobs.start(new)
 
 
@@ -392,64 +496,45 @@ def docs() -> HTMLResponse:
 # --- what several routes share --------------------------------------------------------------------------------------
 
 
-async def _encode(rooms: Rooms, ask: wire.Ask, items: list[Any]) -> tuple[Model, str, Encoded]:
-    """The model and entry that a request means, and the encoder's outputs for its items."""
-    model, entry = await _meant(rooms, ask, items)
-    return model, entry, await rooms.engine.encode(model, entry, items)
+def _notes(rooms: Rooms, c: str, kind: str) -> Response:
+    table = rooms.index.collection(c).notes(kind)
+    return Response(b"".join(arrow.write_stream([table], table.schema)), media_type=wire.ARROW)
 
 
-async def _meant(rooms: Rooms, ask: wire.Ask, items: list[Any], count: int | None = None) -> tuple[Model, str]:
-    """The model and entry that a request means; `items` say their modality, and `count` how many there really are."""
-    model = await rooms.model(ask.model, count or len(items), variant=ask.variant, size=ask.size)
-    return model, entry_for(model, ask.entry, items)
+async def _set_notes(rooms: Rooms, c: str, kind: str, request: Request) -> wire.CollectionInfo:
+    body, kept = await request.body(), await run_in_threadpool(rooms.index.collection, c)
+    await run_in_threadpool(lambda: kept.set_notes(kind, arrow.read_stream(body)))
+    return kept.info()
 
 
-async def _embedded(rooms: Rooms, facts: wire.CollectionInfo, asked: wire.AddRequest) -> Points:
+async def _embedded(rooms: Rooms, facts: wire.NewCollection, asked: wire.AddRequest) -> Points:
     """Raw items as points of a collection."""
     raw = [new.item for new in asked.items]
-    model, entry, encoded = await _encode(rooms, await _filling(rooms, facts, asked, raw), raw)
+    model, entry, encoded = await rooms.filling(facts, asked, raw)
     about = {"space": facts.space, "bundle": model.bundle.ref, "run": model.bundle.manifest.lineage.run}
     ids, payloads, pictures = [], [], {}
     for new in asked.items:
-        digest, picture = await rooms.engine.run(_seen, model.modalities[entry], new.item)
-        payload = {"source": "api", "item": digest, **new.payload, **about}
+        seen, picture = await rooms.engine.run(_seen, model.modalities[entry], new.item)
+        payload = {"source": "api", **seen, **new.payload, **about}
         ids.append(new.id or point_id(str(payload["source"]), str(payload["item"])))
         payloads.append(payload)
         pictures[ids[-1]] = picture
     return Points(ids, model.vectors(encoded.outputs, entry), payloads, model.facts(entry).space, pictures)
 
 
-def _seen(modality: Modality[Any], item: Any) -> tuple[str, bytes]:
-    """Digest and thumbnail of an item."""
+def _upsert(rooms: Rooms, c: str, points: Points) -> int:
+    """Into what the name means by now."""
+    with tracing.span("index upsert", collection=c, points=len(points.ids)):
+        return rooms.index.collection(c).upsert(points)
+
+
+def _seen(modality: Modality[Any], item: Any) -> tuple[dict[str, str], bytes]:
+    """What is known of an item by itself, as payload, and its thumbnail."""
     data = modality.from_json(item)
-    return hashlib.sha256(data).hexdigest(), modality.thumbnail(modality.read(data))
-
-
-async def _near(rooms: Rooms, facts: wire.CollectionInfo, asked: wire.SearchRequest) -> np.ndarray | str:
-    """What a search starts from: a vector [D] of the collection's space, or a point's id."""
-    given = [name for name in ("item", "vector", "id") if getattr(asked, name) is not None]
-    if len(given) != 1:
-        raise WrongUse(f"say what to look for by one of item, vector and id, not by {' and '.join(given) or 'none'}")
-    if asked.id is not None:
-        return asked.id
-    if asked.vector is not None:
-        if asked.space is None:
-            raise WrongUse("a vector comes with its space: send the 'space' that /embed gave with it")
-        same_space(asked.space, facts.space, what="the vector", where=f"collection '{facts.name}'")
-        return np.array(asked.vector, np.float32)
-    model, entry, encoded = await _encode(rooms, await _filling(rooms, facts, asked, [asked.item]), [asked.item])
-    return model.vectors(encoded.outputs, entry)[0]
-
-
-async def _filling(rooms: Rooms, facts: wire.CollectionInfo, ask: wire.Ask, items: list[Any]) -> wire.Ask:
-    """The model that a request names, which must be of the collection's space; else a loaded one that is."""
-    if ask.model is None:
-        model, entry = await rooms.engine.run(rooms.models.of_space, facts.space, modality_of(items))
-        return wire.Ask(model=model.bundle.ref, variant=ask.variant, size=model.size, entry=entry)
-    model, entry = await _meant(rooms, ask, items)
-    where = f"collection '{facts.name}'"
-    same_space(model.facts(entry).space, facts.space, what=f"what {model.bundle.ref} gives", where=where)
-    return ask
+    value = modality.read(data)
+    words = modality.words(value)
+    text = {} if words is None else {"text": words}
+    return {"item": hashlib.sha256(data).hexdigest(), **text}, modality.thumbnail(value)
 
 
 _PROTOCOLS = (*openai.ROUTES, *oip.ROUTES, *rerank.ROUTES)

@@ -11,7 +11,7 @@ import struct
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
@@ -40,7 +40,8 @@ class Part(Spec):
     """Which piece of an item a vector stands for; items that fit whole have none."""
 
     index: int
-    # In the item's own unit: characters of a text, samples of a sound, slices of a volume, frames of a video as stored.
+    # In the item's own unit: characters of a text, samples of a sound, slices of a volume, frames of a video as stored,
+    # steps of a series, residues of a protein, columns of a row, of those that training knows first.
     start: int | None = None
     end: int | None = None
     box: tuple[int, int, int, int] | None = None  # of an image: left, top, right, bottom in pixels
@@ -69,6 +70,9 @@ class Modality(ABC, Generic[Value]):
     Preprocess: ClassVar[type[Spec]]
     Limits: ClassVar[type[Spec]]
     Json: ClassVar[type[BaseModel]]  # the item as it stands in a JSON request; one field, named as the modality
+    inline: ClassVar[bool] = False  # an item may stand in a manifest's column that is named as the modality
+    rows: ClassVar[bool] = False  # … or be a row of a manifest, all its columns together
+    written: ClassVar[bool] = False  # in JSON a string is the item itself, and not its file in base64
     ragged: ClassVar[bool] = False  # samples differ in length, along the first axis of their arrays
     batch_cost: ClassVar[int] = 32  # of a batch, padding included: more leaves a processor's caches and gets slower
     light_bytes: ClassVar[int] = 0  # up to here, handing an item to a thread takes longer than preparing it
@@ -91,6 +95,11 @@ class Modality(ABC, Generic[Value]):
     def prepare(self, value: Value, *, parts: bool = False) -> list[Sample]:
         """Encoder inputs of one item: one, or with `parts` one per piece of an item larger than the encoder takes."""
 
+    @classmethod
+    def records(cls, file: Path) -> Sequence[Packed]:
+        """The items of a file that holds several one after the other; none where a file is one item."""
+        return ()
+
     def mark(self, value: Value) -> np.ndarray | str | None:
         """By what copies of an item are known: a look, uint8 [8, 8, 3], a digest, or nothing but its file's bytes."""
         return None
@@ -98,6 +107,14 @@ class Modality(ABC, Generic[Value]):
     @abstractmethod
     def thumbnail(self, value: Value, side: int = 96) -> bytes:
         """A picture a person recognises the item by: WebP, at most side x side pixels."""
+
+    def texts(self, value: Value) -> Iterable[str]:
+        """What of an item a tokenizer is trained on."""
+        return ()
+
+    def learnt(self, values: Iterable[Value]) -> dict[str, bytes]:
+        """What preprocessing must know of the items that are trained on: content of the files that it names."""
+        return {}
 
     def collate(self, samples: Sequence[Sample]) -> Arrays:
         """Stack samples into a batch [B, …]; modalities with a ragged axis pad here."""
@@ -110,6 +127,10 @@ class Modality(ABC, Generic[Value]):
                 raise BadItem(f"input '{name}' holds a number that is not finite")
         count = len(next(iter(arrays.values())))
         return [Sample({name: values[row] for name, values in arrays.items()}) for row in range(count)]
+
+    def words(self, value: Value, part: Part | None = None) -> str | None:
+        """What a search by words finds an item or a part of it by, where it has any: kept with its vector as `text`."""
+        return None
 
     def cost(self, sample: Sample) -> int:
         """Work of one sample in the modality's own unit; grows with the ragged axis."""
@@ -158,6 +179,21 @@ def get(name: str) -> type[Modality[Any]]:
 def suffixes(name: str) -> tuple[str, ...]:
     """Of the files that items of a modality may be."""
     return (*get(name).media_types, *get(name).shared_types)
+
+
+def takers(path: str | Path) -> list[str]:
+    """All modalities whose files may carry this suffix."""
+    return [name for name in names() if Path(path).name.lower().endswith(suffixes(name))]
+
+
+def inline_names() -> list[str]:
+    """Whose items may stand in a manifest's column of their name; those that a whole row may be come last."""
+    return sorted((name for name in names() if get(name).inline), key=lambda name: get(name).rows)
+
+
+def of_rows(asked: str | None) -> str | None:
+    """The modality whose items rows of a manifest are: the one asked for, or the first that has any; None if none."""
+    return next((name for name in ([asked] if asked else names()) if get(name).rows), None)
 
 
 def of_path(path: str | Path, among: Collection[str] = ()) -> str | None:

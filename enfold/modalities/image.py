@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 from pydantic import BaseModel, Field
 
 from enfold.errors import BadItem, TooLarge
@@ -125,7 +125,7 @@ class Image(Modality[np.ndarray]):
             image = Pillow.open(io.BytesIO(data), formats=FORMATS)
         except Pillow.DecompressionBombError:
             raise TooLarge(f"the image has more than {self.limits.max_pixels:,} pixels: scale it down first") from None
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, OverflowError):
+        except Exception:  # of damaged bytes a decoder may fail in any way
             raise BadItem(
                 "these bytes are no PNG, JPEG, WebP, GIF, BMP or TIFF image, or its header is broken"
             ) from None
@@ -138,13 +138,15 @@ class Image(Modality[np.ndarray]):
             raise TooLarge(f"the image is {width:,} x {height:,} pixels; at most {most:,} in all: scale it down first")
         if min(width, height) < self.limits.min_side:
             raise BadItem(f"the image is {width} x {height} pixels; each side needs {self.limits.min_side} or more")
-        # A phone's JPEG may carry a depth map or a second shot as further frames (MPO); the first is the photo.
-        frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
-        if frames > 1:
-            raise BadItem(f"the image has {frames} frames; an image item has one: save the frame you mean as a PNG")
         try:
+            # A phone's JPEG may carry a depth map or a second shot as further frames (MPO); the first is the photo.
+            frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise BadItem(f"the image has {frames} frames; an image item has one: save the frame you mean as a PNG")
             return flat(image, self._background)
-        except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
+        except BadItem:
+            raise
+        except Exception as error:
             raise BadItem(f"the image is damaged or cut short ({error})") from None
 
     @property

@@ -153,11 +153,12 @@ class Multispectral(Modality[Raster]):
                 page = file.pages.first
                 self._check_header(page, len(data))
                 values, axes, tags = page.asarray(maxworkers=1), page.axes, {tag.code: tag.value for tag in page.tags}
+                planes = np.moveaxis(values, -1, 0) if axes == "YXS" else values.reshape(-1, *values.shape[-2:])
         except BadItem:
             raise
         except Exception as error:  # of damaged bytes a decoder may fail in any way
             raise BadItem(f"these bytes are no GeoTIFF and no .npy array, or damaged ({error})") from None
-        values = _real(np.moveaxis(values, -1, 0) if axes == "YXS" else values.reshape(-1, *values.shape[-2:]))
+        values = _real(planes)
         values[values == _nodata(tags)] = np.nan
         return Raster(values, _band_names(tags, len(values)), _affine(tags), _crs(tags))
 

@@ -8,6 +8,7 @@ of centres that lie as far apart as can be. Neither the order of points nor the 
 
 import io
 import re
+import struct
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from enfold.scans import npy
 
 SURFACE_POINTS = 8192  # drawn evenly from a mesh
 _HEADER_BYTES = 2**16  # in which the header of a PLY file ends
-_FARTHEST = 1e15  # from 0, beyond which squares of distances mean nothing
+FARTHEST = 1e15  # from 0, beyond which squares of distances mean nothing
+_RECORD_BYTES, _EXTENDED_BYTES = 54, 60  # of a record of a .las before its content
 
 
 class PointsPreprocess(Spec):
@@ -77,29 +79,14 @@ class Points(Modality[np.ndarray]):
         """Samples {"centres": float32 [G, 3], "patches": float32 [G, K, 3]}, with `parts` one for each window."""
         if not parts or self.preprocess.window is None:
             return [self._sample(value)]
-        corner = value[:, :2].min(0)
-        cells, member = np.unique(((value[:, :2] - corner) // self.preprocess.window), axis=0, return_inverse=True)
-        member = member.reshape(-1)
-        full = [number for number in range(len(cells)) if (member == number).sum() >= self.limits.min_points]
-        if not 0 < len(full) <= self.limits.max_parts:
-            raise TooLarge(
-                f"windows of {self.preprocess.window:g} cut the cloud into {len(full)} pieces of "
-                f"{self.limits.min_points} points or more; 1 to {self.limits.max_parts} are taken"
-            )
-        if len(full) == 1:
-            return [self._sample(value[member == full[0]])]
-        lows = corner + cells * self.preprocess.window
-        boxes = [np.floor([*low, *(low + self.preprocess.window)]).astype(int).tolist() for low in lows]
-        return [
-            self._sample(value[member == number], Part(index=index, box=tuple(boxes[number])))
-            for index, number in enumerate(full)
-        ]
+        found = windows(value, self.preprocess.window, self.limits.min_points, self.limits.max_parts)
+        return [self._sample(value[member], part) for member, part in found]
 
     def thumbnail(self, value: np.ndarray, side: int = 96) -> bytes:
         """The cloud from above and the right, near points dark."""
         from PIL import Image
 
-        turned = normalized(subset(value, 20_000)) @ _view()  # to the right, upwards, away
+        turned = normalized(subset(value, 20_000)) @ from_above()  # to the right, upwards, away
         canvas, order = np.full((2 * side, 2 * side), 255, np.uint8), np.argsort(-turned[:, 2])
         place = np.clip((turned[order, :2] * [1, -1] * 0.95 + 1) * side, 0, 2 * side - 2).astype(int)
         shade = np.interp(turned[order, 2], (-1, 1), (30, 200)).astype(np.uint8)
@@ -129,8 +116,8 @@ class Points(Modality[np.ndarray]):
             raise BadItem(
                 f"point {int(np.argmin(np.isfinite(found).all(1)))} of the cloud has a place that is not finite"
             )
-        if np.abs(found).max() > _FARTHEST:
-            raise BadItem(f"the cloud reaches to {np.abs(found).max():.3g}; {_FARTHEST:g} is the most: is it damaged?")
+        if np.abs(found).max() > FARTHEST:
+            raise BadItem(f"the cloud reaches to {np.abs(found).max():.3g}; {FARTHEST:g} is the most: is it damaged?")
         if not np.ptp(found, axis=0).any():
             raise BadItem("all points of the cloud lie at one place: it has no shape")
         return found
@@ -183,16 +170,21 @@ class Points(Modality[np.ndarray]):
     def _las(self, data: bytes) -> np.ndarray:
         laspy = require("laspy", "points", "reading a .las or .laz file")
         try:
+            _check_records(data)
             with laspy.open(io.BytesIO(data)) as file:
                 if file.header.point_count > self.limits.max_points:
                     raise TooLarge(
                         f"the scan has {file.header.point_count:,} points; at most {self.limits.max_points:,}: "
                         "cut it into tiles"
                     )
+                if file.header.are_points_compressed:
+                    _check_chunks(data, file.header.offset_to_point_data)
                 return np.asarray(file.read().xyz)
         except BadItem:
             raise
-        except Exception as error:  # laspy and lazrs raise classes of their own for every part of a file
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # laspy raises whatever; a panic within lazrs is no Exception
             raise BadItem(f"the .las file is damaged or cut short ({error})") from None
 
     def _array(self, data: bytes) -> np.ndarray:
@@ -202,6 +194,48 @@ class Points(Modality[np.ndarray]):
                 f"the cloud has {array.shape[0]:,} points; at most {self.limits.max_points:,}: cut it into tiles"
             )
         return array.voxels()
+
+
+def _check_records(data: bytes) -> None:
+    """laspy reads as many variable length records as the header of a .las says, be there four thousand million."""
+    [records] = struct.unpack_from("<I", data, 100)
+    [extended] = struct.unpack_from("<I", data, 243) if data[25] >= 4 else [0]  # from version 1.4 on
+    if records * _RECORD_BYTES + extended * _EXTENDED_BYTES > len(data):
+        raise BadItem(f"the .las file is damaged: {records + extended:,} records in {len(data):,} bytes")
+
+
+def _check_chunks(data: bytes, start: int) -> None:
+    """lazrs makes room for as many chunks as the table of a .laz says, and ends the process where there is none."""
+    [table] = struct.unpack_from("<q", data, start)
+    if table == -1:  # written by one who could not go back: it stands at the end
+        [table] = struct.unpack_from("<q", data, len(data) - 8)
+    _, chunks = struct.unpack_from("<II", data, table)
+    if chunks > len(data):
+        raise BadItem(f"the .laz file is damaged: {chunks:,} chunks in {len(data):,} bytes")
+
+
+def windows(cloud: np.ndarray, side: float, fewest: int, most: int) -> list[tuple[np.ndarray, Part | None]]:
+    """What of a cloud [M, 3 or more] lies in each square of a grid over x and y, and which part that is.
+
+    fewest   of the points that make a part; what holds fewer is left out
+    most     of the parts
+    returns  indices and part of each; one that is all there is has no part. Raises TooLarge.
+    """
+    corner = cloud[:, :2].min(0)
+    cells, member = np.unique((cloud[:, :2] - corner) // side, axis=0, return_inverse=True)
+    order, counts = np.argsort(member.reshape(-1), kind="stable"), np.bincount(member.reshape(-1))
+    full = np.flatnonzero(counts >= fewest)
+    if not 0 < len(full) <= most:
+        raise TooLarge(
+            f"windows of {side:g} cut the cloud into {len(full)} pieces of {fewest} points or more; "
+            f"1 to {most} are taken"
+        )
+    members = np.split(order, np.cumsum(counts)[:-1])
+    if len(full) == 1:
+        return [(members[full[0]], None)]
+    lows = corner + cells[full] * side
+    boxes = [np.floor([*low, *(low + side)]).astype(int).tolist() for low in lows]
+    return [(members[cell], Part(index=index, box=tuple(boxes[index]))) for index, cell in enumerate(full)]
 
 
 def subset(cloud: np.ndarray, count: int) -> np.ndarray:
@@ -220,14 +254,19 @@ def normalized(cloud: np.ndarray) -> np.ndarray:
 
 def grouped(cloud: np.ndarray, patches: int, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
     """Centres float32 [G, 3] and the nearest points of each, less the centre, float32 [G, K, 3], nearest first."""
-    centres = cloud[farthest(cloud, patches)]
-    distance = ((centres[:, None] - cloud) ** 2).sum(2)  # [G, N]
-    nearest = np.argsort(distance, axis=1, kind="stable")[:, :neighbours]
-    return centres.astype(np.float32), (cloud[nearest] - centres[:, None]).astype(np.float32)
+    centres, near = nearest(cloud, patches, neighbours)
+    return cloud[centres].astype(np.float32), (cloud[near] - cloud[centres, None]).astype(np.float32)
+
+
+def nearest(cloud: np.ndarray, patches: int, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of [N, columns] that are centres [G], and those nearest to each, nearest first [G, K]."""
+    centres = farthest(cloud, patches)
+    distance = ((cloud[centres, None] - cloud) ** 2).sum(2)  # [G, N]
+    return centres, np.argsort(distance, axis=1, kind="stable")[:, :neighbours]
 
 
 def farthest(cloud: np.ndarray, count: int) -> np.ndarray:
-    """Indices of points of [N, 3] that lie far apart: each the farthest from all before it, the first from the mean.
+    """Rows of [N, columns] that lie far apart: each the farthest from all before it, the first from the mean.
 
     Qi et al. 2017 (PointNet++), arXiv:1706.02413.
     """
@@ -240,9 +279,12 @@ def farthest(cloud: np.ndarray, count: int) -> np.ndarray:
     return chosen
 
 
-def _view() -> np.ndarray:
-    """From x, y, z (z upwards) to the right, up and away of somebody who looks down from the front and right."""
-    turn, tilt = np.deg2rad(35), np.deg2rad(25)
+def from_above(turn: float = 35, tilt: float = 25) -> np.ndarray:
+    """From x, y, z (z upwards) to the right, up and away of somebody who looks down from the front and right.
+
+    turn, tilt   of the look, in degrees
+    """
+    turn, tilt = np.deg2rad(turn), np.deg2rad(tilt)
     right = np.array([np.cos(turn), np.sin(turn), 0])
     away = np.array([-np.sin(turn) * np.cos(tilt), np.cos(turn) * np.cos(tilt), -np.sin(tilt)])
     return np.stack([right, np.cross(right, away), away], 1)

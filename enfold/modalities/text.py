@@ -19,6 +19,7 @@ from enfold.archives import Packed
 from enfold.errors import BadItem, TooLarge, require
 from enfold.modalities import Arrays, Modality, Part, Sample, Spec
 
+WORDS = 10_000  # characters of an item's text that are kept beside its vector
 TOKENIZER = "resources/tokenizer.json"  # inside a bundle, and inside a run that trained one
 
 
@@ -44,7 +45,7 @@ class Text(Modality[str]):
     name = "text"
     media_types = {".txt": "text/plain", ".md": "text/markdown"}
     Preprocess, Limits, Json = TextPreprocess, TextLimits, TextJson
-    batch_cost, light_bytes, ragged = 1024, 4096, True
+    batch_cost, light_bytes, ragged, inline, written = 1024, 4096, True, True, True
 
     @property
     def input_size(self) -> int:
@@ -123,12 +124,19 @@ class Text(Modality[str]):
             raise BadItem("attention_mask is 1 for a token and 0 for padding, with at least one 1 in a row")
         return super().prepared(arrays)
 
+    def words(self, value: str, part: Part | None = None) -> str:
+        """The window's own text; of a whole item its beginning."""
+        return value[part.start : part.end] if part else value[:WORDS]
+
     def cost(self, sample: Sample) -> int:
         return len(sample.arrays["input_ids"])  # tokens
 
     def mark(self, value: str) -> str:
         """A digest of the words, blind to case and spacing."""
         return hashlib.sha256(" ".join(value.casefold().split()).encode()).hexdigest()
+
+    def texts(self, value: str) -> list[str]:
+        return [value]
 
     def thumbnail(self, value: str, side: int = 96) -> bytes:
         """The first words, drawn."""
@@ -147,6 +155,22 @@ class Text(Modality[str]):
         """The number of a token of the vocabulary; None for one that is not in it."""
         found: int | None = self._tokenizer.token_to_id(token)
         return found
+
+    def pair(self, first: str, second: str) -> list[int]:
+        """Tokens of two texts that are read together."""
+        ids: list[int] = self._tokenizer.encode(first, second).ids
+        return ids
+
+    def places(self, value: str) -> list[tuple[int, int]]:
+        """Where each token of its beginning lies in the text, in characters; those that stand for nothing at (0, 0)."""
+        prefix = self.preprocess.prefix
+        found = self._tokenizer.encode(prefix + value).offsets
+        return [(max(start - len(prefix), 0), max(end - len(prefix), 0)) for start, end in found]
+
+    @cached_property
+    def special(self) -> frozenset[int]:
+        """Numbers of the tokens that stand for no text."""
+        return frozenset(id for id, token in self._tokenizer.get_added_tokens_decoder().items() if token.special)
 
     def of_tokens(self, ids: Sequence[int]) -> str:
         """The text that tokens of the vocabulary stand for. Raises BadItem for a number that is none of them."""

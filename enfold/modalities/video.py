@@ -170,6 +170,8 @@ class Video(Modality[Frames]):
                 if not file.streams.video:
                     raise BadItem("the file holds no pictures: it has no video stream")
                 stream = file.streams.video[0]
+                if stream.codec_context is None:
+                    raise BadItem("the video is damaged, or its pictures are of a codec that is not read here")
                 stream.codec_context.options = {"max_pixels": str(self.limits.max_pixels)}  # also of later frames
                 stream.codec_context.thread_count = 1  # a server's threads are its own to count
                 yield file, stream

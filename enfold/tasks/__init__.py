@@ -5,8 +5,8 @@ asks for heads by name, or it runs graphs of its own on an item's inputs, as oft
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel
 
+from enfold.bundle import Entry, Manifest
 from enfold.errors import UnknownName, WrongUse
 from enfold.modalities import Arrays, Sample, Spec
 
@@ -29,6 +30,7 @@ class Prepared:
 
     samples: list[list[Sample]]  # of each item: one, or all its parts in their order
     encoded: Arrays  # encoder outputs of all samples, one after the other; {} for a task with graphs of its own
+    beside: Arrays = field(default_factory=dict)  # encoder outputs of what the options hold (`Task.beside`)
 
 
 class Task(ABC, Generic[A]):
@@ -44,10 +46,21 @@ class Task(ABC, Generic[A]):
     Answer: ClassVar[type[BaseModel]]  # one per item
     encodes: bool = True  # it starts from the encoder's outputs
     modality: ClassVar[str | None] = None  # of items that it answers; None: of any that the encoder takes
+    trial: ClassVar[dict[str, Any]] = {}  # options that a request must choose, as the gate tries them
+    entry: str | None = None  # of the bundle: in whose space items must lie, and by which `beside` is encoded
 
     def __init__(self, spec: Any, folder: Path, size: str | None = None):
         """size   of the bundle's, where it has several"""
         self.spec, self.folder, self.size = spec, folder, size
+
+    @classmethod
+    def implied(cls, entries: Mapping[str, Entry]) -> dict[str, Any] | None:
+        """Its spec in every bundle of such entries, where they are all it needs; None where it must be stored."""
+        return None
+
+    def beside(self, options: Any) -> list[Any]:
+        """Raw items that the options hold and that `entry` shall encode: sentences to compare an item with."""
+        return []
 
     def parts(self, options: Any) -> bool:
         """Whether it wants every part of an item that is larger than the encoder takes, and not one sample."""
@@ -82,5 +95,11 @@ def get(name: str) -> type[Task[Any]]:
     """The task called `name`. Raises UnknownName with the list."""
     if name not in names():
         raise UnknownName.among("task", name, names())
-    found: type[Task[Any]] = getattr(import_module(f"{__name__}.{name}"), name.capitalize())
+    found: type[Task[Any]] = getattr(import_module(f"{__name__}.{name}"), name.title().replace("_", ""))
     return found
+
+
+def of(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    """The specs of a bundle's tasks: of those that it stores, then of those that its entries are enough for."""
+    implied = {name: get(name).implied(manifest.entries) for name in names() if name not in manifest.tasks}
+    return manifest.tasks | {name: spec for name, spec in implied.items() if spec is not None}

@@ -36,9 +36,7 @@ class Scored(BaseModel):
     probability: float
 
 
-class ClassifyAnswer(BaseModel):
-    label: str
-    probability: float
+class ClassifyAnswer(Scored):
     top: list[Scored]
     ood: float | None = Field(
         None, description="share of held-out training-like items nearer to their class; 1 = unlike any"
@@ -69,18 +67,7 @@ class Classify(Task[ClassifyAnswer]):
         return answers
 
     def measure(self, answers: Sequence[ClassifyAnswer], truth: Sequence[str]) -> dict[str, float]:
-        """accuracy, macro_f1 over the labels present, and the expected calibration error over 15 bins."""
-        predicted = np.array([answer.label for answer in answers])
-        actual, right = np.array(truth), predicted == np.array(truth)
-        f1 = []
-        for label in np.unique(actual):
-            hits = float((right & (actual == label)).sum())
-            f1.append(2 * hits / ((predicted == label).sum() + (actual == label).sum()))
-        return {
-            "accuracy": float(right.mean()),
-            "macro_f1": float(np.mean(f1)),
-            "calibration_error": calibration_error(np.array([answer.probability for answer in answers]), right),
-        }
+        return quality(answers, truth)
 
     @cached_property
     def _statistics(self) -> dict[str, np.ndarray]:
@@ -93,6 +80,21 @@ class Classify(Task[ClassifyAnswer]):
         reference = self._statistics["distances"]  # sorted, of held-out items
         distance = relative_mahalanobis(embedding, **{k: v for k, v in self._statistics.items() if k != "distances"})
         return [float(share) for share in np.searchsorted(reference, distance) / len(reference)]
+
+
+def quality(answers: Sequence[Scored], truth: Sequence[str]) -> dict[str, float]:
+    """accuracy, macro_f1 over the labels present, and the expected calibration error over 15 bins."""
+    predicted = np.array([answer.label for answer in answers])
+    actual, right = np.array(truth), predicted == np.array(truth)
+    f1 = []
+    for label in np.unique(actual):
+        hits = float((right & (actual == label)).sum())
+        f1.append(2 * hits / ((predicted == label).sum() + (actual == label).sum()))
+    return {
+        "accuracy": float(right.mean()),
+        "macro_f1": float(np.mean(f1)),
+        "calibration_error": calibration_error(np.array([answer.probability for answer in answers]), right),
+    }
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> float:

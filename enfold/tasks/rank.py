@@ -44,6 +44,7 @@ class Rank(Task[RankAnswer]):
     name = "rank"
     Spec, Options, Answer = RankSpec, RankOptions, RankAnswer
     modality = "text"
+    trial = {"query": "What is this about?"}
 
     def __init__(self, spec: RankSpec, folder: Path, size: str | None = None):
         super().__init__(spec, folder, size)

@@ -1,11 +1,12 @@
 """Where points live: one protocol, its engines beside it in this folder.
 
-A collection holds points of one space. Knows nothing of models, of HTTP, or of how a vector came about.
+A collection holds points of one space. Its name may come to mean another: a collection has generations, `photos@2` is
+the second of `photos`, and switching is atomic. Knows nothing of models, of HTTP, or of how a vector came about.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -30,23 +31,51 @@ class Points:
     thumbnails: dict[str, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Query:
+    """What a collection is asked for, by at least one of vector, context and words.
+
+    vector     float32 [D]: by cosine
+    context    pairs of vectors [D], of which the first is better; with a vector, only the order among equals is its own
+    words      by BM25 in the payload field `words_in`; beside a vector or a context, both rankings are fused
+    but        ids that shall not be found
+    filter     all conditions hold
+    diversity  0: the nearest to the vector; towards 1: the less alike (maximal marginal relevance)
+    """
+
+    vector: np.ndarray | None = None
+    context: Sequence[tuple[np.ndarray, np.ndarray]] = ()
+    words: str | None = None
+    words_in: str = "text"
+    fuse: Literal["rrf", "dbsf"] = "rrf"
+    depth: int = 100  # of each ranking that is fused, and of what diversity chooses from
+    but: Sequence[str] = ()
+    filter: Sequence[wire.Condition] = ()
+    limit: int = 10
+    offset: int = 0
+    min_score: float | None = None
+    diversity: float = 0
+    exact: bool = False
+
+
 class Collection(Protocol):
     """Points of one space; every call may come from any thread."""
+
+    facts: wire.NewCollection  # what it is; asks no engine
 
     def info(self) -> wire.CollectionInfo: ...
 
     def upsert(self, points: Points) -> int:
         """Add or replace by id; on disk when it returns. Raises SpaceMismatch or WrongUse, and then adds nothing."""
 
-    def query(
-        self,
-        near: np.ndarray | str,
-        *,
-        limit: int = 10,
-        filter: Sequence[wire.Condition] = (),
-        exact: bool = False,
-    ) -> list[wire.Hit]:
-        """Points by cosine to a vector [D], or to a point's id and then without that point; every condition holds."""
+    def query(self, asked: Query) -> list[wire.Hit]:
+        """Points, best first. Raises WrongUse for what does not go together."""
+
+    def vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """float32 [N, D] of points. Raises UnknownName naming the first that is none."""
+
+    def sample(self, size: int) -> list[wire.Point]:
+        """Points by chance, each at most once."""
 
     def retrieve(self, ids: Sequence[str]) -> list[wire.Point]:
         """Those of the points that exist."""
@@ -57,17 +86,19 @@ class Collection(Protocol):
     def delete(self, *, ids: Sequence[str] = (), source: str | None = None) -> int:
         """Erase points by id and by source: how many there were."""
 
-    def scroll(self, size: int = 1000) -> Iterator[Points]:
-        """Every point, `size` at a time, by id."""
+    def scroll(self, size: int = 1000, *, thumbnails: bool = False) -> Iterator[Points]:
+        """Every point, `size` at a time, by id; with its picture where that is asked for."""
 
     def optimize(self) -> None:
-        """Build the search graph over points that lack one; returns when done, while others read and write."""
+        """Build the search graph over points that lack one, where there are enough; returns when done, while others
+        read and write. A server has its own; there, vectors of 8 bits are measured and taken where they lose little.
+        """
 
-    def layout(self) -> Any:
-        """Arrow table of the points with a position: id, x, y and the payload fields. Raises UnknownName."""
+    def notes(self, kind: str) -> Any:
+        """Arrow table of what a job found of the points, `layout` or `health`, with the payload. Raises UnknownName."""
 
-    def set_layout(self, table: Any) -> None:
-        """Keep positions: an Arrow table id, x, y."""
+    def set_notes(self, kind: str, table: Any) -> None:
+        """Keep them, in place of earlier ones of the kind. Raises WrongUse."""
 
     def thumbnail(self, id: str) -> bytes:
         """WebP. Raises UnknownName for a point without a picture."""
@@ -79,12 +110,24 @@ class Index(Protocol):
     def create(self, new: wire.NewCollection) -> Collection:
         """A new collection, or the one that is there if its space is the same. Raises SpaceMismatch."""
 
-    def drop(self, name: str) -> None: ...
+    def drop(self, name: str) -> None:
+        """Remove a collection with all its generations, or one of them. Raises Conflict for the one that is meant."""
 
     def names(self) -> list[str]: ...
 
     def collection(self, name: str) -> Collection:
-        """Raises UnknownName, or Unavailable for a damaged one."""
+        """By its name, or one of its generations. Raises UnknownName, or Unavailable for a damaged one."""
+
+    def generations(self, name: str) -> wire.Generations: ...
+
+    def next_generation(self, new: wire.NewCollection) -> wire.Generations:
+        """Begin one of another space, which the name does not mean yet; the newest if it is of that space already."""
+
+    def switch(self, name: str, to: int) -> wire.Generations:
+        """Let the name mean another generation, from one moment to the next; the one before is `leaving` then."""
+
+    def settle(self, name: str) -> wire.Generations:
+        """Nothing of the generation that was left is to be carried over any more."""
 
     def all(self) -> Sequence[Collection]:
         """Every collection that can be opened."""
@@ -92,8 +135,24 @@ class Index(Protocol):
     def close(self) -> None: ...
 
 
+def everywhere(index: Index, name: str) -> list[Collection]:
+    """What a write to a collection reaches: what its name means first, then its other generations; or one by itself."""
+    kept = index.generations(name)
+    others = [number for number in kept.all if number != kept.live and name == kept.name]
+    return [index.collection(name), *(index.collection(f"{kept.name}@{number}") for number in others)]
+
+
 def open_index(settings: Settings, url: str) -> Index:
-    """The embedded engine over this home's folder; `url` is where others reach it. Raises Conflict if it is in use."""
+    """The Qdrant server that `settings` names, else the embedded engine over this home's folder.
+
+    url   where others reach the embedded one
+
+    Raises Unavailable for a server that is not there, Conflict for a folder in use.
+    """
+    if settings.qdrant_url:
+        from serving.index.server import ServerIndex
+
+        return ServerIndex.connect(settings)
     from serving.index.edge import EdgeIndex
 
     return EdgeIndex(settings.index, url)

@@ -3,6 +3,8 @@
 points   id string · vector fixed_size_list<float32>[D] · payload string (JSON) · thumbnail binary, may be absent
          schema metadata: space, and where it is known model
 layout   id string · x float32 · y float32
+health   id string · nearest string · likeness float32 · copy_of string? · oddity float32 · agreement float32? ·
+         suggested string? · cover int32?, as serving/jobs/health.py finds them
 """
 # N points, D dimensions
 
@@ -19,7 +21,26 @@ import pyarrow as pa
 from enfold.errors import WrongUse
 from serving.index import Points
 
-LAYOUT = pa.schema([("id", pa.string()), ("x", pa.float32()), ("y", pa.float32())])
+LAYOUT = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("x", pa.float32(), nullable=False),
+        pa.field("y", pa.float32(), nullable=False),
+    ]
+)
+HEALTH = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("nearest", pa.string(), nullable=False),
+        pa.field("likeness", pa.float32(), nullable=False),
+        pa.field("copy_of", pa.string()),
+        pa.field("oddity", pa.float32(), nullable=False),
+        pa.field("agreement", pa.float32()),
+        pa.field("suggested", pa.string()),
+        pa.field("cover", pa.int32()),
+    ]
+)
+NOTES = {"layout": LAYOUT, "health": HEALTH}  # what may be kept beside the points of a collection
 
 
 def schema(space: str, dimensions: int, model: str = "") -> pa.Schema:
@@ -89,23 +110,31 @@ def write_file(table: pa.Table, path: Path) -> None:
         writer.write_table(table)
 
 
-def checked_layout(table: pa.Table) -> pa.Table:
-    """Columns id, x, y alone. Raises WrongUse."""
-    ids = _column(table, "id", pa.types.is_string, "string")
-    numbers = [_column(table, name, pa.types.is_floating, "float32") for name in ("x", "y")]
-    places = pa.table([ids, *(column.cast(pa.float32()) for column in numbers)], schema=LAYOUT)
-    if not all(np.isfinite(places[name].to_numpy()).all() for name in ("x", "y")):
-        raise WrongUse("a layout holds a number that is not finite")
-    return places
+_FITTING = {  # type of a column of notes -> what may come in its place, and how a sentence calls it
+    pa.string(): (pa.types.is_string, "string"),
+    pa.float32(): (pa.types.is_floating, "float32"),
+    pa.int32(): (pa.types.is_integer, "int32"),
+}
 
 
-def with_payloads(layout: pa.Table, payloads: dict[str, dict[str, Any]]) -> pa.Table:
-    """The layout's points that still exist, with every payload field as a column."""
-    ids = layout["id"].to_pylist()
-    table = layout.filter(pa.array([id in payloads for id in ids], pa.bool_()))
+def checked_notes(kind: str, table: pa.Table) -> pa.Table:
+    """The columns of such notes alone. Raises WrongUse."""
+    columns = []
+    for field in NOTES[kind]:
+        column = _column(table, field.name, *_FITTING[field.type], nulls=field.nullable).cast(field.type)
+        if pa.types.is_floating(field.type) and not np.isfinite(column.drop_null().to_numpy()).all():
+            raise WrongUse(f"a {kind} holds a number that is not finite")
+        columns.append(column)
+    return pa.table(columns, schema=NOTES[kind])
+
+
+def with_payloads(notes: pa.Table, payloads: dict[str, dict[str, Any]]) -> pa.Table:
+    """Notes on points that still exist, with every payload field as a column that the notes do not have."""
+    ids = notes["id"].to_pylist()
+    table = notes.filter(pa.array([id in payloads for id in ids], pa.bool_()))
     rows = [payloads[id] for id in ids if id in payloads]
     for name in dict.fromkeys(name for row in rows for name in row):
-        if name not in LAYOUT.names:
+        if name not in notes.column_names:
             table = table.append_column(name, _values([row.get(name) for row in rows]))
     return table
 

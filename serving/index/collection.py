@@ -13,21 +13,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import qdrant_edge as engine
 from qdrant_edge import UpdateOperation
 
 from enfold import wire
 from enfold.errors import Unavailable, UnknownName, WrongUse
-from enfold.space import same_space
-from serving.index import Points, arrow
+from serving.index import Points, Query, arrow
+from serving.index.checks import check_points, check_query, kind_of
+from serving.index.names import path_of, uuid_of
 from serving.index.thumbnails import Thumbnails
-from serving.index.translate import MAX_LEVELS, condition_of, is_flat, path_of, uuid_of
 
 GRAPH_KIB = 10_000  # vectors without a graph above which one is built; fewer are as quick to compare one by one
 MAX_FACETS = 1000
@@ -36,6 +36,11 @@ _SCHEMAS = {
     bool: engine.PayloadSchemaType.Bool,
     int: engine.PayloadSchemaType.Integer,
 }
+# Words of any script, apart at what Unicode calls a boundary; no stemming, which would have to know the language.
+_WORDS = engine.TextIndexParams(
+    tokenizer=engine.TokenizerType.Multilingual, lowercase=True, ascii_folding=True, scoring=True
+)
+_FUSIONS: dict[str, Any] = {"rrf": engine.Fusion.Rrf(60), "dbsf": engine.Fusion.Dbsf()}
 _log = logging.getLogger(__name__)
 
 
@@ -75,7 +80,8 @@ class EdgeCollection:
             **self.facts.model_dump(),
             points=shard.points_count,
             indexed=shard.indexed_vectors_count,
-            has_layout=self._layout_file.exists(),
+            graph="building" if self._optimizing.locked() else self._graph(shard),
+            **{f"has_{kind}": self._notes_file(kind).exists() for kind in arrow.NOTES},
         )
 
     def upsert(self, points: Points) -> int:
@@ -86,29 +92,49 @@ class EdgeCollection:
             if points.thumbnails:
                 self._thumbnails.put({uuid_of(id): webp for id, webp in points.thumbnails.items()})
             self._write(UpdateOperation.upsert_points(built), ids)
-        if self._graph_is_due() and not self._optimizing.locked():
+        if self._graph_is_due():
             threading.Thread(target=self.optimize, daemon=True).start()
         return len(ids)
 
-    def query(
-        self,
-        near: np.ndarray | str,
-        *,
-        limit: int = 10,
-        filter: Sequence[wire.Condition] = (),
-        exact: bool = False,
-    ) -> list[wire.Hit]:
-        vector, others = self._vector(near)
+    def query(self, asked: Query) -> list[wire.Hit]:
+        check_query(asked, self.facts)
+        rankings = self._rankings(asked)
+        if not rankings:
+            return []
+        keep = engine.Filter(
+            must=[_condition_of(one) for one in asked.filter],
+            must_not=[engine.HasIdCondition({uuid_of(id) for id in asked.but})] if asked.but else [],
+        )
+        how = engine.SearchParams(exact=asked.exact)
+        fused = len(rankings) > 1
+        depth = max(asked.depth, asked.limit + asked.offset)
         request = engine.QueryRequest(
-            limit,
-            query=engine.Query.Nearest(vector),  # type: ignore[arg-type]  # arrays are taken, and need no copy
-            filter=engine.Filter(must=[condition_of(one) for one in filter], must_not=others),
-            params=engine.SearchParams(exact=exact),
+            asked.limit,
+            offset=asked.offset,
+            query=_FUSIONS[asked.fuse] if fused else rankings[0],
+            prefetches=[engine.Prefetch(depth, query=one, filter=keep, params=how) for one in rankings if fused],
+            filter=keep,
+            score_threshold=asked.min_score,
+            params=how,
             with_payload=True,
         )
         with self._reading() as shard:
             hits = shard.query(request)
         return [wire.Hit(id=str(hit.id), score=hit.score, payload=hit.payload) for hit in hits]
+
+    def vectors(self, ids: Sequence[str]) -> np.ndarray:
+        with self._reading() as shard:
+            records = shard.retrieve([uuid_of(id) for id in ids], False, True)
+        found = {str(record.id): record.vector for record in records}
+        for id in ids:
+            if uuid_of(id) not in found:
+                raise UnknownName(f"collection '{self.facts.name}' has no point {id}")
+        return np.array([found[uuid_of(id)] for id in ids], np.float32).reshape(len(ids), self.facts.dimensions)
+
+    def sample(self, size: int) -> list[wire.Point]:
+        with self._reading() as shard:
+            found = shard.query(engine.QueryRequest(size, query=engine.Sample.Random, with_payload=True))
+        return [wire.Point(id=str(one.id), payload=one.payload) for one in found]
 
     def retrieve(self, ids: Sequence[str]) -> list[wire.Point]:
         with self._reading() as shard:
@@ -126,25 +152,26 @@ class EdgeCollection:
         with self._writing, self._reading() as shard:
             doomed = {str(record.id) for record in shard.retrieve([uuid_of(id) for id in ids], False, False)}
             if source is not None:
-                of_source = engine.Filter(must=[condition_of(wire.Condition(field="source", any=[source]))])
+                of_source = engine.Filter(must=[_condition_of(wire.Condition(field="source", any=[source]))])
                 doomed |= {str(record.id) for record in self._records(1000, filter=of_source)}
             if doomed:
                 self._write(UpdateOperation.delete_points(list(doomed)), doomed)
                 self._thumbnails.delete(doomed)
         return len(doomed)
 
-    def scroll(self, size: int = 1000) -> Iterator[Points]:
-        page: list[Any] = []
-        for record in self._records(size, with_payload=True, with_vector=True):
-            page.append(record)
-            if len(page) == size:
-                yield self._points(page)
-                page = []
-        if page:
-            yield self._points(page)
+    def scroll(self, size: int = 1000, *, thumbnails: bool = False) -> Iterator[Points]:
+        records = self._records(size, with_payload=True, with_vector=True)
+        while page := list(islice(records, size)):
+            vectors = np.array([record.vector for record in page], np.float32)
+            ids = [str(record.id) for record in page]
+            pictures = {id: webp for id in ids if (webp := self._thumbnails.get(id))} if thumbnails else {}
+            yield Points(ids, vectors, [record.payload for record in page], self.facts.space, pictures)
 
     def optimize(self) -> None:
-        with self._optimizing:
+        with self._optimizing, suppress(UnknownName):  # dropped meanwhile
+            with self._reading() as opened:
+                if self._graph(opened.info()) == "small":
+                    return
             draft = self._folder / f"draft-{_number(self._path) + 1}"
             try:
                 with self._writing:
@@ -163,18 +190,19 @@ class EdgeCollection:
                 self._changed = None
                 shutil.rmtree(draft, ignore_errors=True)
 
-    def layout(self) -> Any:
-        if not self._layout_file.exists():
+    def notes(self, kind: str) -> Any:
+        file = self._notes_file(kind)
+        if not file.exists():
             raise UnknownName(
-                f"collection '{self.facts.name}' has no layout yet: enfold index layout {self.facts.name}"
+                f"collection '{self.facts.name}' has no {kind} yet: enfold index {kind} {self.facts.name}"
             )
         payloads = {str(record.id): record.payload for record in self._records(1000, with_payload=True)}
-        return arrow.with_payloads(arrow.read_file(self._layout_file), payloads)
+        return arrow.with_payloads(arrow.read_file(file), payloads)
 
-    def set_layout(self, table: Any) -> None:
-        draft = self._layout_file.with_suffix(".draft")
-        arrow.write_file(arrow.checked_layout(table), draft)
-        os.replace(draft, self._layout_file)
+    def set_notes(self, kind: str, table: Any) -> None:
+        draft = self._notes_file(kind).with_suffix(".draft")
+        arrow.write_file(arrow.checked_notes(kind, table), draft)
+        os.replace(draft, self._notes_file(kind))
 
     def thumbnail(self, id: str) -> bytes:
         with self._reading():
@@ -207,48 +235,38 @@ class EdgeCollection:
                 self._readers -= 1
                 self._readers_change.notify_all()
 
-    @property
-    def _layout_file(self) -> Path:
-        return self._folder / "layout.arrow"
+    def _notes_file(self, kind: str) -> Path:
+        return self._folder / f"{kind}.arrow"
 
     def _checked(self, points: Points) -> tuple[list[str], list[engine.Point]]:
         """Ids and engine points, or the sentence that says which of them cannot be kept."""
-        where = f"collection '{self.facts.name}'"
-        same_space(points.space, self.facts.space, what="what is sent", where=where)
-        self._check_vectors(points.vectors)
-        ids = [uuid_of(id) for id in points.ids]
+        ids = check_points(points, self.facts)
         built = []
         for id, vector, payload in zip(ids, points.vectors, points.payloads, strict=True):
-            if not is_flat(payload):
-                raise WrongUse(f"the payload of point {id} nests deeper than {MAX_LEVELS} levels")
             try:
-                orjson.dumps(payload)  # what cannot leave again must not come in, as an integer over 64 bits
                 built.append(engine.Point(id, vector, payload))
             except (ValueError, TypeError) as error:
                 raise WrongUse(f"the payload of point {id} cannot be kept: {error}") from None
         return ids, built
 
-    def _check_vectors(self, vectors: np.ndarray) -> None:
-        """vectors [N, D]"""
-        if vectors.ndim != 2 or vectors.shape[1] != self.facts.dimensions:
-            raise WrongUse(
-                f"collection '{self.facts.name}' holds vectors of {self.facts.dimensions} numbers, "
-                f"this one has {vectors.shape[-1] if vectors.ndim else 0}"
-            )
-        if not np.isfinite(vectors).all():
-            raise WrongUse("a vector holds a number that is not finite")
-
-    def _vector(self, near: np.ndarray | str) -> tuple[np.ndarray, list[Any]]:
-        """The vector to compare with, and the point that must not find itself."""
-        if not isinstance(near, str):
-            self._check_vectors(near[None])
-            return near.astype(np.float32), []
-        id = uuid_of(near)
-        with self._reading() as shard:
-            records = shard.retrieve([id], False, True)
-        if not records:
-            raise UnknownName(f"collection '{self.facts.name}' has no point {near}")
-        return np.array(records[0].vector, np.float32), [engine.HasIdCondition({id})]
+    def _rankings(self, asked: Query) -> list[Any]:
+        """The engine's queries that each give a ranking: of vectors, of words, or both."""
+        rankings: list[Any] = []
+        vector: Any = asked.vector  # the engine takes arrays, and needs no copy
+        contrasts: Any = asked.context
+        pairs = [engine.ContextPair(*pair) for pair in contrasts]
+        if asked.diversity:
+            depth = max(asked.depth, 5 * (asked.limit + asked.offset))
+            rankings.append(engine.Mmr(vector, 1 - asked.diversity, depth))
+        elif vector is not None and pairs:
+            rankings.append(engine.Query.Discover(engine.DiscoverQuery(vector, pairs)))
+        elif pairs:
+            rankings.append(engine.Query.Context(engine.ContextQuery(pairs)))
+        elif vector is not None:
+            rankings.append(engine.Query.Nearest(vector))
+        if asked.words is not None and self._is_indexed(asked.words_in, words=True):
+            rankings.append(engine.TextQuery(path_of(asked.words_in), asked.words))
+        return rankings
 
     def _records(self, size: int, **what: Any) -> Iterator[Any]:
         offset = None
@@ -259,26 +277,24 @@ class EdgeCollection:
             if offset is None:
                 return
 
-    def _points(self, records: list[Any]) -> Points:
-        vectors = np.array([record.vector for record in records], np.float32)
-        return Points([str(record.id) for record in records], vectors, [r.payload for r in records], self.facts.space)
+    def _is_indexed(self, field: str, *, words: bool = False) -> bool:
+        """Have the engine index a payload field, by its values or by their words; False if no point has it.
 
-    def _is_indexed(self, field: str) -> bool:
-        """Have the engine index a payload field, by the type of the first value there is; False if there is none."""
+        A field has one index: asked for the other kind, the engine makes that one in its place.
+        """
         path = path_of(field)
         with self._reading() as shard:
-            if shard.info().payload_schema.keys() & {field, path}:
-                return True
+            schema = shard.info().payload_schema
+            have = schema.get(field) or schema.get(path)
+        if have is not None and (have.data_type == engine.PayloadSchemaType.Text) == words:
+            return True
         filled = engine.Filter(must_not=[engine.IsEmptyCondition(path)])
         record = next(self._records(1, filter=filled, with_payload=True), None)
         if record is None:
             return False
-        value = record.payload[field]
-        kind = type(value[0] if isinstance(value, list) else value)
-        if kind not in _SCHEMAS:
-            raise WrongUse(f"field '{field}' holds {kind.__name__} values; facets count str, int and bool")
+        kind = kind_of(field, record.payload[field], words=words)
         with self._writing, self._reading():
-            self._write(UpdateOperation.create_field_index(path, _SCHEMAS[kind]), ())
+            self._write(UpdateOperation.create_field_index(path, _WORDS if words else _SCHEMAS[kind]), ())
         return True
 
     def _write(self, operation: Any, ids: Iterable[str]) -> None:
@@ -291,12 +307,17 @@ class EdgeCollection:
             self._changed.update(ids)
 
     def _graph_is_due(self) -> bool:
-        """Whether enough points lack a graph: growing with what has one, so that building stays a constant share."""
         with self._reading() as shard:
-            info = shard.info()
+            return not self._optimizing.locked() and self._graph(shard.info()) == "lacking"
+
+    def _graph(self, shard: Any) -> Any:
+        """Of a shard's facts: `lacking` is a graph that enough points are not in, growing with those that are, so that
+        building stays a constant share of writing."""
         kib = self.facts.dimensions * 4 / 1024
-        lacking = (info.points_count - info.indexed_vectors_count) * kib
-        return bool(lacking > max(GRAPH_KIB, info.indexed_vectors_count * kib / 2))
+        lacking = (shard.points_count - shard.indexed_vectors_count) * kib
+        if lacking > max(GRAPH_KIB, shard.indexed_vectors_count * kib / 2):
+            return "lacking"
+        return "built" if shard.indexed_vectors_count else "small"
 
     def _adopt(self, draft: Path) -> None:
         """Bring the copy up to date and let it take the shard's place."""
@@ -308,13 +329,39 @@ class EdgeCollection:
         built.update(UpdateOperation.upsert_points(changed))
         schema = self._shard.info().payload_schema
         for path in schema.keys() - built.info().payload_schema.keys():
-            built.update(UpdateOperation.create_field_index(path, schema[path].data_type))
+            kind = schema[path].data_type
+            by_words = kind == engine.PayloadSchemaType.Text
+            built.update(UpdateOperation.create_field_index(path, _WORDS if by_words else kind))
         built.flush()
         built.close()
         old, self._path = self._path, self._folder / draft.name.replace("draft", "shard")
         os.rename(draft, self._path)
         self._shard = engine.EdgeShard.load(str(self._path))  # readers keep the old one until they are done
         shutil.rmtree(old)
+
+
+def _condition_of(condition: wire.Condition) -> engine.Filter:
+    path = path_of(condition.field)
+    is_empty = engine.IsEmptyCondition(path)
+    must: list[Any] = []
+    if condition.any:
+        must.append(engine.Filter(should=_equal(path, condition.any, condition.field)))
+    bounds = {name: getattr(condition, name) for name in ("gt", "gte", "lt", "lte")}
+    if any(bound is not None for bound in bounds.values()):
+        must.append(engine.FieldCondition(path, range=engine.RangeFloat(**bounds)))
+    none = _equal(path, condition.none, condition.field)
+    if condition.exists is False:
+        must.append(is_empty)
+    return engine.Filter(must=must, must_not=[*none, is_empty] if condition.exists else none)
+
+
+def _equal(path: str, values: list[Any], field: str) -> list[Any]:
+    # A Python bool would reach the engine as an integer; numpy's does not.
+    ours: list[Any] = [np.bool_(value) if isinstance(value, bool) else value for value in values]
+    try:
+        return [engine.FieldCondition(path, match=engine.MatchValue(value)) for value in ours]
+    except TypeError:
+        raise WrongUse(f"filter on '{field[:60]}': an integer has at most 64 bits") from None
 
 
 def _number(path: Path) -> int:

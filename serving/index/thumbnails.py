@@ -12,6 +12,7 @@ class Thumbnails:
         self._turn = threading.Lock()
         with self._turn, self._db:
             self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA secure_delete = ON")  # an erased picture shall not be found in the file
             self._db.execute("CREATE TABLE IF NOT EXISTS thumbnails (id TEXT PRIMARY KEY, webp BLOB) WITHOUT ROWID")
 
     def put(self, pictures: dict[str, bytes]) -> None:

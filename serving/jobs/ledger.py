@@ -21,6 +21,7 @@ class Ledger:
         self._path, self._db = path, sqlite3.connect(path)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA secure_delete = ON")  # what is forgotten shall not be found in the file
         self._db.executescript(_TABLES)
 
     def state(self, key: str) -> str | None:
@@ -54,6 +55,16 @@ class Ledger:
         with self._written():
             self._db.execute("DELETE FROM items WHERE shard = ?", (shard,))
             self._db.execute("DELETE FROM shards WHERE number = ?", (shard,))
+
+    def forget_failures(self) -> None:
+        """Items that could not be read are to be tried again."""
+        with self._written():
+            self._db.execute("DELETE FROM items WHERE reason IS NOT NULL")
+
+    def forget_source(self, source: str) -> None:
+        """Of an upgrade, whose keys begin with the source."""
+        with self._written():
+            self._db.execute("DELETE FROM items WHERE key >= ? AND key < ?", (f"{source}\0", f"{source}\1"))
 
     def next_shard(self) -> int:
         return int(self._db.execute("SELECT COALESCE(MAX(number), 0) + 1 FROM shards").fetchone()[0])

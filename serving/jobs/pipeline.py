@@ -8,9 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from enfold import wire
 from enfold.client import Client
 from enfold.errors import BadItem, EnfoldError, WrongUse
 from enfold.modalities import Sample
@@ -35,17 +34,8 @@ class Index:
     """The collection that a job fills."""
 
     def __init__(self, home: Client | reach.Local, name: str, model: Model):
-        facts = model.facts()
-        new = wire.NewCollection(
-            name=name,
-            model=model.bundle.ref,
-            entry=model.entry(),
-            modality=facts.modality,
-            space=facts.space,
-            dimensions=facts.dimensions,
-        )
         self._home, self._name, self._model, self._changed = home, name, model, False
-        home.create_collection(new)
+        home.create_collection(reach.collection_of(model, name))
 
     def holds(self, source: str, vectors: int) -> bool:
         """Whether no point of the source was erased since they were sent."""
@@ -63,56 +53,132 @@ class Index:
         self._changed = True
 
     def finish(self, work: record.Running) -> None:
-        """Place the points on the map, unless nothing has moved."""
+        """Build the graph and place the points on the map, unless nothing has moved."""
         if self._changed or not self._home.collection(self._name).has_layout:
+            if self._home.collection(self._name).graph == "lacking":
+                self._home.optimize(self._name)
             work.tell("layout")
             place(self._home, self._name)
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
     """An item on its way: ready for the encoder, or with the reason why not."""
 
     item: Item
     state: str
     samples: list[Sample]
+    words: list[str | None] = field(default_factory=list)  # of each sample
     picture: bytes | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """A shard: its points, the state of each of its items, and why some of them cannot be read."""
+
+    points: Points
+    states: dict[str, str]
+    failures: dict[str, str]
+
+
+Make = Callable[[Iterable[Item]], Iterator[Made]]  # shards of items, in their order
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes points of the items of one source.
+
+    uri        the source's
+    parts      a point per window of long items
+    pictures   whether thumbnails are made
+    """
+
+    model: Model
+    uri: str
+    parts: bool
+    pictures: bool
+
+    def make(self, items: Iterable[Item], threads: int) -> Iterator[Made]:
+        """The shards of the items, in their order."""
+        for shard in self.shards(items, threads):
+            states = {one.item.key: one.state for one in shard}
+            yield Made(self.points(shard), states, {one.item.key: one.reason for one in shard if one.reason})
+
+    def shards(self, items: Iterable[Item], threads: int) -> Iterator[list[Prepared]]:
+        """The items in their order, decoded ahead, as many at a time as are embedded and kept together."""
+        pool = ThreadPoolExecutor(threads, "decode")
+        try:
+            yield from _shards(_ahead(pool, self._prepare, items))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def points(self, shard: list[Prepared]) -> Points:
+        facts, bundle = self.model.facts(), self.model.bundle
+        about = {"source": self.uri, "space": facts.space, "bundle": bundle.ref}
+        if bundle.manifest.lineage.run is not None:
+            about["run"] = bundle.manifest.lineage.run
+        ids, payloads, pictures = [], [], {}
+        for one in shard:
+            for sample, words in zip(one.samples, one.words, strict=True):
+                part = {} if sample.part is None else {"part": sample.part.model_dump(exclude_none=True)}
+                own = one.item.id if sample.part is None else None
+                ids.append(own or point_id(self.uri, one.item.key, sample.part))
+                text = {} if words is None else {"text": words}
+                payloads.append({**one.item.fields, **about, "item": one.item.key, **text, **part})
+                if one.picture is not None:
+                    pictures[ids[-1]] = one.picture
+        vectors = self.model.vectors(self.model.encode([sample for one in shard for sample in one.samples]))
+        return Points(ids, vectors, payloads, facts.space, pictures)
+
+    def _prepare(self, item: Item) -> Prepared:
+        state = item.state()  # before reading: a change meanwhile is seen next time
+        modality = self.model.modalities[self.model.entry()]
+        try:
+            value = modality.read(item.raw)
+            picture = modality.thumbnail(value) if self.pictures else None
+            samples = modality.prepare(value, parts=self.parts)
+            return Prepared(item, state, samples, [modality.words(value, one.part) for one in samples], picture)
+        except BadItem as error:
+            return Prepared(item, state, [], reason=str(error))
+        except OSError as error:
+            return Prepared(item, _UNREAD, [], reason=f"{error.strerror or error}: {error.filename or item.key}")
+        except EnfoldError:
+            raise
+        except Exception as error:  # whatever a decoder throws at damaged bytes
+            return Prepared(item, state, [], reason=f"it cannot be decoded ({error!r})")
 
 
 @dataclass
 class Pipeline:
     """One run of a job: what is done already is left alone."""
 
-    model: Model
+    make: Make
+    ref: str  # of the bundle
     source: Source
-    parts: bool
     ledger: Ledger
     shards: Shards
     index: Index | None
     work: record.Running
 
-    def carry_out(self, threads: int) -> tuple[int, float]:
+    def carry_out(self) -> tuple[int, float]:
         """Do everything that is not done yet: how many items that were, and the seconds they took."""
         self._recover()
         todo, changed = self._plan()
         self._forget(changed)
         fresh, started = 0, time.monotonic()
         self._tell(0, todo, 0.0)
-        pool = ThreadPoolExecutor(threads, "decode")
-        try:
-            for shard in _shards(_ahead(pool, self._prepare, self._undone())):
-                self._finish(shard)
-                fresh += len(shard)
-                self._tell(fresh, todo, fresh / (time.monotonic() - started))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for made in self.make(self._undone()):
+            self._finish(made)
+            fresh += len(made.states)
+            self._tell(fresh, todo, fresh / (time.monotonic() - started))
         return fresh, time.monotonic() - started
 
     def _recover(self) -> None:
         """Make ledger, shards and index agree after whatever happened since."""
+        present = self.shards.present()
         for number in self.ledger.shards():
-            if not self.shards.has(number):
+            if number not in present:
                 self.ledger.lose(number)
         self.shards.keep_only(self.ledger.shards())
         self._send()
@@ -134,9 +200,10 @@ class Pipeline:
         return todo, changed
 
     def _forget(self, changed: list[str]) -> None:
+        present = self.shards.present()
         for number, keys in self.ledger.holding(changed).items():
             left = 0
-            if self.shards.has(number):
+            if number in present:
                 if self.index is not None:
                     self.index.erase(self.shards.ids_of(number, keys))
                 left = self.shards.remove(number, keys)
@@ -146,46 +213,12 @@ class Pipeline:
         """Items that the ledger does not know, those it was made to forget among them."""
         return (item for item in self.source.items() if self.ledger.state(item.key) is None)
 
-    def _prepare(self, item: Item) -> _Prepared:
-        state = item.state()  # before reading: a change meanwhile is seen next time
-        modality = self.model.modalities[self.model.entry()]
-        try:
-            value = modality.read(item.raw)
-            picture = modality.thumbnail(value) if self.index is not None else None
-            return _Prepared(item, state, modality.prepare(value, parts=self.parts), picture)
-        except BadItem as error:
-            return _Prepared(item, state, [], reason=str(error))
-        except OSError as error:
-            return _Prepared(item, _UNREAD, [], reason=f"{error.strerror or error}: {item.raw}")
-        except EnfoldError:
-            raise
-        except Exception as error:  # whatever a decoder throws at damaged bytes
-            return _Prepared(item, state, [], reason=f"it cannot be decoded ({error!r})")
-
-    def _finish(self, shard: list[_Prepared]) -> None:
-        points, number = self._points(shard), self.ledger.next_shard()
-        if len(points.ids):
-            self.shards.write(number, points, self.model.bundle.ref)
-        states = {one.item.key: one.state for one in shard}
-        failures = {one.item.key: one.reason for one in shard if one.reason is not None}
-        self.ledger.add(number, states, failures, len(points.ids))
+    def _finish(self, made: Made) -> None:
+        number = self.ledger.next_shard()
+        if len(made.points.ids):
+            self.shards.write(number, made.points, self.ref)
+        self.ledger.add(number, made.states, made.failures, len(made.points.ids))
         self._send()
-
-    def _points(self, shard: list[_Prepared]) -> Points:
-        facts, bundle = self.model.facts(), self.model.bundle
-        about = {"source": self.source.uri, "space": facts.space, "bundle": bundle.ref}
-        if bundle.manifest.lineage.run is not None:
-            about["run"] = bundle.manifest.lineage.run
-        ids, payloads, pictures = [], [], {}
-        for one in shard:
-            for sample in one.samples:
-                part = {} if sample.part is None else {"part": sample.part.model_dump(exclude_none=True)}
-                ids.append(point_id(self.source.uri, one.item.key, sample.part))
-                payloads.append({**one.item.fields, **about, "item": one.item.key, **part})
-                if one.picture is not None:
-                    pictures[ids[-1]] = one.picture
-        vectors = self.model.vectors(self.model.encode([sample for one in shard for sample in one.samples]))
-        return Points(ids, vectors, payloads, facts.space, pictures)
 
     def _send(self) -> None:
         """Shards that the index lacks."""
@@ -202,9 +235,9 @@ class Pipeline:
         self.work.tell("embed", done=done, total=self.source.count, failed=failed, items_per_second=round(rate, 1))
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], _Prepared], items: Iterable[Item]) -> Iterator[_Prepared]:
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Prepared], items: Iterable[Item]) -> Iterator[Prepared]:
     """Results in order, the next ones under way meanwhile."""
-    waiting: deque[Future[_Prepared]] = deque()
+    waiting: deque[Future[Prepared]] = deque()
     for item in items:
         waiting.append(pool.submit(work, item))
         if len(waiting) > _AHEAD_ITEMS:
@@ -213,13 +246,14 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], _Prepared], items: I
         yield waiting.popleft().result()
 
 
-def _shards(prepared: Iterable[_Prepared]) -> Iterator[list[_Prepared]]:
-    shard: list[_Prepared] = []
+def _shards(prepared: Iterable[Prepared]) -> Iterator[list[Prepared]]:
+    """A shard ends at every SHARD_ITEMS-th item, whoever makes it, and before where windows are many."""
+    shard: list[Prepared] = []
     samples = 0
-    for one in prepared:
+    for number, one in enumerate(prepared, 1):
         shard.append(one)
         samples += len(one.samples)
-        if len(shard) == SHARD_ITEMS or samples >= SHARD_SAMPLES:
+        if number % SHARD_ITEMS == 0 or samples >= SHARD_SAMPLES:
             yield shard
             shard, samples = [], 0
     if shard:

@@ -4,6 +4,7 @@ The same job has the same id whoever starts it, so starting it again goes on whe
 """
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -15,17 +16,27 @@ from enfold.errors import Conflict, UnknownName
 from enfold.settings import Settings
 from serving import lock
 from serving.jobs import record
+from serving.jobs.drift import Drift
 from serving.jobs.embed import Embedding
+from serving.jobs.health import Health
 from serving.jobs.layout import Layout
+from serving.jobs.upgrade import Upgrade
 
-KINDS: dict[str, type[Embedding | Layout]] = {"embed": Embedding, "layout": Layout}
+KINDS: dict[str, type[record.Arguments]] = {
+    "embed": Embedding,
+    "layout": Layout,
+    "health": Health,
+    "drift": Drift,
+    "upgrade": Upgrade,
+}
 _STOP_SECONDS = 10
 _log = logging.getLogger(__name__)
 
 
 class Jobs:
-    def __init__(self, settings: Settings):
-        self._settings = settings
+    def __init__(self, settings: Settings, key: str):
+        """key   with which jobs speak to this server"""
+        self._settings, self._key = settings, key
         self._waiting: deque[str] = deque()  # ids
         self._child: subprocess.Popen[bytes] | None = None
         self._at_work: str | None = None
@@ -107,7 +118,7 @@ class Jobs:
                 return False
             self._at_work = self._waiting.popleft()
             try:
-                self._child = _spawn(self._settings.jobs / self._at_work)
+                self._child = _spawn(self._settings.jobs / self._at_work, self._key)
             except OSError:  # no memory, no room for its log: this job fails, the next may not
                 _log.exception("job %s cannot be started", self._at_work)
             return True
@@ -124,12 +135,17 @@ class Jobs:
         self._child = self._at_work = None
 
 
-def _spawn(folder: Path) -> "subprocess.Popen[bytes]":
+def _spawn(folder: Path, key: str) -> "subprocess.Popen[bytes]":
     """The job's command as a process of its own session: Ctrl-C reaches the server, and the server stops it."""
     command = [sys.executable, "-m", "enfold.cli", *record.read(folder).command[1:], "--json"]
     with (folder / "log.txt").open("wb") as log:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | {"ENFOLD_API_KEY": key},
         )
 
 

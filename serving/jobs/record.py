@@ -86,10 +86,11 @@ class Running:
 
     def tell(self, phase: str, **facts: float) -> None:
         """What it does now; `done` of `total` move the bar."""
+        known = self._job.progress.get("phase") == phase
         self._job.progress |= {"phase": phase, **facts}
         done, total = self._job.progress.get("done", 0), self._job.progress.get("total")
         self._bar.update(self._task, description=phase, completed=done, total=total)
-        if time.monotonic() - self._written > _WRITE_SECONDS:
+        if not known or time.monotonic() - self._written > _WRITE_SECONDS:
             self._written = time.monotonic()
             write(self._folder, self._job)
 
@@ -106,11 +107,11 @@ class Running:
 @contextmanager
 def running(folder: Path, kind: str, command: list[str]) -> Iterator[Running]:
     """Hold the job's lock and keep its record while the block works. Raises Conflict if the job runs already."""
-    held = lock.hold(folder / "lock", "this job")
-    job = new(folder, kind, command)
-    job.state = "running"
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with held, Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+    shown = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+    with lock.hold(folder / "lock", "this job"), shown as bar:
+        job = new(folder, kind, command)
+        job.state = "running"
         work = Running(folder, job, bar)
         work.tell("starting")
         try:

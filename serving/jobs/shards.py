@@ -4,7 +4,8 @@ Columns are id, vector, the payload's fields and, where pictures are kept, thumb
 model and job.
 """
 
-import os
+import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,31 +17,36 @@ from pyarrow import parquet
 
 from enfold.errors import Conflict
 from serving.index import Points
+from serving.jobs.places import Place
 
 _PART = pa.struct([("index", pa.int64()), ("start", pa.int64()), ("end", pa.int64()), ("box", pa.list_(pa.int64()))])
-OWN = {name: pa.string() for name in ("source", "item", "space", "bundle", "run")} | {"part": _PART}  # payload fields
+_FACTS = ("source", "item", "text", "space", "bundle", "run")
+OWN = dict.fromkeys(_FACTS, pa.string()) | {"part": _PART}  # payload fields
 _NO_PAYLOAD = ("id", "vector", "thumbnail")
 RESERVED = {*OWN, *_NO_PAYLOAD}  # names that a source's fields cannot have
 
 
 class Shards:
-    def __init__(self, folder: Path, job: str, fields: dict[str, pa.DataType]):
+    def __init__(self, folder: Place | Path, job: str, fields: dict[str, pa.DataType]):
         """fields   types of the payload's fields besides our own"""
-        self._folder, self._job, self._fields = folder, job, OWN | fields
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in folder.glob("part-*.parquet"):
-            if (parquet.read_schema(file).metadata or {}).get(b"job") != job.encode():
-                raise Conflict(f"{file} is of another job: give this one a folder of its own")
+        self._folder = folder if isinstance(folder, Place) else Place.at(str(folder))
+        self._job, self._fields = job, OWN | fields
+        for name in self._names(".parquet"):
+            with self._folder.open(name) as file:
+                of = (parquet.read_schema(file).metadata or {}).get(b"job")
+            if of != job.encode():
+                raise Conflict(f"{name} in {self._folder} is of another job: give this one a folder of its own")
 
     def keep_only(self, numbers: Iterable[int]) -> None:
         """Remove what a killed job left half-done."""
-        known = {self._path(number) for number in numbers}
-        for file in [*self._folder.glob("part-*.parquet"), *self._folder.glob("part-*.draft")]:
-            if file not in known:
-                file.unlink()
+        known = {_name(number) for number in numbers}
+        for name in self._names(".parquet", ".draft"):
+            if name not in known:
+                self._folder.remove(name)
 
-    def has(self, number: int) -> bool:
-        return self._path(number).exists()
+    def present(self) -> set[int]:
+        """Numbers of the shards that there are."""
+        return {int(name[len("part-") : -len(".parquet")]) for name in self._names(".parquet")}
 
     def write(self, number: int, points: Points, model: str) -> None:
         dimensions = points.vectors.shape[1]
@@ -57,7 +63,7 @@ class Shards:
         self._put(number, pa.table(columns).replace_schema_metadata(about))
 
     def read(self, number: int) -> Points:
-        table = parquet.read_table(self._path(number))
+        table = self._table(number)
         ids = table["id"].to_pylist()
         vectors = table["vector"].combine_chunks()
         pictures = table["thumbnail"].to_pylist() if "thumbnail" in table.column_names else []
@@ -72,28 +78,32 @@ class Shards:
 
     def ids_of(self, number: int, items: list[str]) -> list[str]:
         """Ids of the points that a shard holds for these items."""
-        table = parquet.read_table(self._path(number), columns=["id", "item"])
+        table = self._table(number, ["id", "item"])
         found: list[str] = table.filter(_of(table, items))["id"].to_pylist()
         return found
 
     def remove(self, number: int, items: list[str]) -> int:
         """Write a shard again without these items: how many vectors are left."""
-        table = parquet.read_table(self._path(number))
+        table = self._table(number)
         left = table.filter(pc.invert(_of(table, items)))
         self._put(number, left)
         return int(left.num_rows)
 
     def _put(self, number: int, table: pa.Table) -> None:
-        path = self._path(number)
-        draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            parquet.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        content = io.BytesIO()
+        parquet.write_table(table, content, compression="zstd")
+        self._folder.put(_name(number), content.getvalue())
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"part-{number:05}.parquet"
+    def _table(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        with self._folder.open(_name(number)) as file:
+            return parquet.read_table(file, columns=columns)
+
+    def _names(self, *ends: str) -> list[str]:
+        return [name for name in self._folder.names() if re.fullmatch(r"part-\d+\.\w+", name) and name.endswith(ends)]
+
+
+def _name(number: int) -> str:
+    return f"part-{number:05}.parquet"
 
 
 def _known(row: dict[str, Any]) -> dict[str, Any]:
