@@ -1,17 +1,14 @@
-"""Points drawn as cards: picture, title, score, and a link that looks for more like it."""
+"""Points drawn as cards: picture, title, score, and links to the item and to more like it."""
 
-from contextlib import suppress
 from typing import Any
 
 import streamlit as st
 
 from app import server
-from enfold import modalities
-from enfold.errors import BadItem, MissingExtra
 
 
 def grid(collection: str, points: list[dict[str, Any]], columns: int = 6) -> None:
-    """Cards of points {id, payload, score?}, so many in a row."""
+    """Cards of points {id, payload, score?, note?}, so many in a row."""
     for at in range(0, len(points), columns):
         for column, point in zip(st.columns(columns), points[at : at + columns], strict=False):
             with column.container(border=True):
@@ -25,20 +22,12 @@ def _card(collection: str, point: dict[str, Any]) -> None:
     st.caption(title(payload))
     facts = [str(payload["label"])] if payload.get("label") is not None else []
     facts += [f"{point['score']:.3f}"] if point.get("score") is not None else []
+    facts += [point["note"]] if point.get("note") else []
     st.text(" · ".join(facts))
-    st.page_link("screens/search.py", label="similar", query_params={"collection": collection, "id": point["id"]})
-
-
-def file(dropped: Any, modality: str) -> None:
-    """What a person has dropped: to be heard, watched, or looked at where its decoder is installed here."""
-    if dropped.type.startswith("audio/"):
-        st.audio(dropped)
-    elif dropped.type in ("video/mp4", "video/webm"):
-        st.video(dropped)
-    else:
-        reader = modalities.get(modality)(None)
-        with suppress(MissingExtra, BadItem):  # of a bad item the server tells what is wrong
-            st.image(reader.thumbnail(reader.read(dropped.getvalue())), width=96)
+    here = {"collection": collection, "id": point["id"]}
+    with st.container(horizontal=True):
+        st.page_link("screens/search.py", label="similar", query_params=here)
+        st.page_link("screens/item.py", label="open", query_params=here)
 
 
 def title(payload: dict[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """The server as the pages see it: one client for the process, answers cached, errors told on the page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import streamlit as st
 
+from app.choice import chosen
 from enfold import wire
 from enfold.client import Client
 from enfold.errors import EnfoldError
@@ -27,6 +28,12 @@ def layout(collection: str, points: int) -> Any:
     return client().layout(collection)
 
 
+@st.cache_data(ttl=60, show_spinner=False)
+def health(collection: str, points: int) -> Any:
+    """Arrow table of what was found of every point, with its payload columns."""
+    return client().health(collection)
+
+
 @st.cache_data(ttl=600, max_entries=5000, show_spinner=False)
 def thumbnail(collection: str, id: str) -> bytes | None:
     try:
@@ -35,9 +42,29 @@ def thumbnail(collection: str, id: str) -> bytes | None:
         return None  # an item without a picture is still a result
 
 
+@st.cache_data(ttl=600, max_entries=20, show_spinner=False)
+def original(collection: str, id: str) -> bytes | str:
+    """The item of a point, or the sentence that says why it cannot be had."""
+    try:
+        return bytes(client().original(collection, id))
+    except EnfoldError as error:
+        return str(error)
+
+
 @st.cache_data(ttl=60, show_spinner=False)
 def facets(collection: str, field: str, points: int) -> list[Any]:
     return [facet.value for facet in client().facets(collection, field)]
+
+
+def searched_by(collection: wire.CollectionInfo, models: Sequence[wire.ModelInfo]) -> list[str]:
+    """Modalities of items that find something in a collection: its own, then those that models bring into its space."""
+    entries = [entry for model in models for entry in model.entries.values()]
+    brought = [
+        entry.modality
+        for entry in entries
+        if collection.space in (entry.space, *(size.space for size in entry.sizes.values()))
+    ]
+    return list(dict.fromkeys([collection.modality, *brought]))
 
 
 @contextmanager
@@ -57,10 +84,6 @@ def choose_collection() -> wire.CollectionInfo:
     if not known:
         st.info("There is no collection yet. Fill one: enfold embed SOURCE --model NAME --to index://NAME")
         st.stop()
-    asked = st.query_params.get("collection")
-    names = list(known)
-    name = st.sidebar.selectbox("Collection", names, index=names.index(asked) if asked in names else 0)
-    st.query_params["collection"] = name
-    info = known[name]
-    st.sidebar.caption(f"{info.points:,} {info.modality} points of {info.model}, {info.dimensions} dimensions")
+    info = known[chosen("Collection", list(known), "collection")]
+    st.sidebar.caption(f"{info.points:,} vectors of {info.dimensions} numbers, {info.modality}, by {info.model}")
     return info

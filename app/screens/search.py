@@ -4,26 +4,23 @@ from typing import Any
 
 import streamlit as st
 
-from app import cards, server
-from enfold import modalities, wire
+from app import cards, items, server
+from app.choice import chosen
+from enfold import wire
 
 st.title("Search")
 info = server.choose_collection()
+with server.told():
+    kinds = server.searched_by(info, server.client().models())
+kind = chosen("Look for it by", kinds, "by") if len(kinds) > 1 else info.modality
 limit = st.sidebar.slider("Results", 6, 60, 18, step=6)
 
 
 def query() -> dict[str, Any]:
     """What to look for: a dropped item, typed text, or the point that the URL names."""
-    if info.modality == "text":
-        typed = st.text_input("Text", placeholder="what are you looking for?")
-        if typed:
-            return {"item": typed, "modality": "text"}
-    else:
-        suffixes = [suffix.removeprefix(".") for suffix in modalities.suffixes(info.modality)]
-        dropped = st.file_uploader(f"Drop a file: {info.modality}", type=suffixes)
-        if dropped is not None:
-            cards.file(dropped, info.modality)
-            return {"item": dropped.getvalue(), "modality": info.modality}
+    item = items.given(kind)
+    if item is not None:
+        return {"item": item, "modality": kind}
     return {"id": st.query_params["id"]} if "id" in st.query_params else {}
 
 
