@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from enfold import tasks
 from enfold.bundle import Entry, Manifest
 from export.report import Report
 
@@ -13,7 +14,7 @@ def card(manifest: Manifest, report: Report, notes: Sequence[str] = ()) -> str:
         *map(_entry, manifest.entries.values()),
         *notes,
         _use(manifest),
-        "## Tasks\n\n" + "\n".join(map(_task, manifest.tasks.items())) if manifest.tasks else "",
+        "## Tasks\n\n" + "\n".join(map(_task, known.items())) if (known := tasks.of(manifest)) else "",
         "## Quality\n\n" + _table(("figure", "value"), manifest.metrics.items()) if manifest.metrics else "",
         "## Variants\n\n" + _variants(manifest, report),
         "\n".join(f"`{variant}` was tried and is not here: {why}." for variant, why in report.dropped.items()),

@@ -71,6 +71,7 @@ class Draft:
     licence: str
     lineage: Lineage
     joint: str | None = None  # the space, where encoders of several modalities share one
+    joins: str | None = None  # the bundle whose space that is, where it is another's
     size: str | None = None  # its name, where the bundle has several
     heads: dict[str, onnx.ModelProto] = field(default_factory=dict)  # task -> graph: embedding -> out_<task>
     graphs: dict[str, TaskGraph] = field(default_factory=dict)
@@ -92,6 +93,7 @@ class Draft:
             modality=self.modality,
             graph=self.graph,
             space=self.space(),
+            joins=self.joins,
             dimensions=self.dimensions,
             pooling=self.pooling,
             normalize=self.normalize,

@@ -37,7 +37,11 @@ def held_out(modality: str, source: str | None, data: Path) -> HeldOut:
     if modality == "text":
         texts = [record.read(reader) for record in found.records]
         return HeldOut(found.name, found.fingerprint, short_and_long(texts))
-    return HeldOut(found.name, found.fingerprint, [record.path for record in found.records])
+    return HeldOut(
+        found.name,
+        found.fingerprint,
+        [record.path if record.value is None else record.value for record in found.records],
+    )
 
 
 def short_and_long(documents: list[str]) -> list[str]:

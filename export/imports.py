@@ -16,14 +16,13 @@ from enfold import modalities
 from enfold.bundle import Lineage
 from enfold.errors import WrongUse, require
 from enfold.modalities import Arrays
-from enfold.modalities.text import TextPreprocess
+from enfold.modalities.text import TOKENIZER, TextPreprocess
+from enfold.tasks.rank import RankSpec
 from export.draft import Draft, HeldOut, Reference, encode_with
 from export.model_folder import ModelFolder
 from export.onnx import encoder_graph
 from export.pooling import POOLINGS
 from training.encoders import Encoded, Encoder, Inputs
-
-TOKENIZER = "resources/tokenizer.json"
 
 
 class TextEncoder(Encoder):
@@ -44,6 +43,9 @@ def text_draft(path: Path, held_out: HeldOut) -> Draft:
     folder = ModelFolder.open(path)
     most = folder.max_tokens()
     preprocess = TextPreprocess(tokenizer=TOKENIZER, max_tokens=most, overlap_tokens=most // 8, prefix=folder.prefix())
+    # Queries are put as the folder says, where it has a prompt of that name, else as every text.
+    asked = folder.prompts.get("query", preprocess.prefix)
+    rank = RankSpec(by="cosine", graph="encode_text", tokenizer=TOKENIZER, max_tokens=most, query_prefix=asked)
     # torch's fused attention is exported with a guard for rows that are masked altogether, which no text has: a tenth
     # of MiniLM's time.
     exact = {"use_safetensors": True, "dtype": torch.float32, "attn_implementation": "eager"}
@@ -52,7 +54,7 @@ def text_draft(path: Path, held_out: HeldOut) -> Draft:
     return Draft(
         modality="text",
         preprocess=preprocess.model_dump(mode="json", exclude_none=True),
-        encoder=encoder_graph(encoder, _example(prepare(held_out.items[0]))),
+        encoder=encoder_graph(encoder, _example(prepare(held_out.items[0])), ragged=True),
         weights={name: tensor.numpy() for name, tensor in encoder.state_dict().items()},
         pooling=folder.pooling,
         normalize=folder.normalize,
@@ -61,6 +63,7 @@ def text_draft(path: Path, held_out: HeldOut) -> Draft:
         held_out=held_out,
         licence=folder.licence(),
         lineage=Lineage(source=f"{path.resolve().name}, weights sha256 {folder.digest()}"),
+        tasks={"rank": rank.model_dump(mode="json")},
         resources={TOKENIZER: folder.tokenizer()},
         notes=tuple(
             f"For the prompt '{name}', which is used only where it is named, put {text!r} before the text."

@@ -36,14 +36,15 @@ class _Named(nn.Module):
         return encoded.tokens, encoded.embedding
 
 
-def encoder_graph(encoder: Encoder, example: Arrays) -> onnx.ModelProto:
+def encoder_graph(encoder: Encoder, example: Arrays, *, ragged: bool = False) -> onnx.ModelProto:
     """Inputs as in `example` -> out_tokens [B, N, D], out_embedding [B, D].
 
     example   real inputs of at least 2 items: a batch axis of 1 would be frozen
+    ragged    items differ in length, along the axis after the batch (`Modality.ragged`)
     """
-    # A sequence of integers is a text and ragged; everything else has one shape.
-    ragged = [array.dtype == np.int64 for array in example.values()]
-    axes = tuple({0: "batch", 1: "length"} if free else {0: "batch"} for free in ragged)
+    if ragged and min(array.shape[1] for array in example.values()) == 1:  # would be frozen as well
+        example = {name: np.repeat(array, 2, axis=1) for name, array in example.items()}
+    axes = tuple({0: "batch", 1: "length"} if ragged else {0: "batch"} for _ in example)
     return _exported(_Named(encoder, tuple(example)), example, (axes,), ["out_tokens", "out_embedding"])
 
 

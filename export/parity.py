@@ -121,7 +121,7 @@ def overheard(model: Model, seen: Witnesses) -> list[Check]:
 
     for task in draft.tasks if draft.graphs else ():
         runner = model.task(task)
-        options = model.options(runner, None)
+        options = model.options(runner, runner.trial)
         answered = 0
         try:
             for item in seen.items[:: len(seen.items) // ANSWERED]:

@@ -11,13 +11,14 @@ from enfold import settings
 from enfold.bundle import Lineage
 from enfold.errors import UnknownName, WrongUse
 from enfold.modalities import Modality
-from enfold.modalities.text import TOKENIZER
 from export.draft import Draft, HeldOut, Reference, TaskGraph, encode_with
 from export.onnx import encoder_graph, task_graph
 from export.parity import enough
+from training.data import builders
 from training.data.dataset import Dataset
 from training.data.sources import open_dataset
 from training.encoders import TOWERS, Encoder, load_encoder
+from training.encoders.joined import Joined
 from training.heads import SavedHead, load_head
 from training.recipe import Data, Export, Pretrain, Recipe, Stage
 
@@ -90,7 +91,9 @@ class FinishedRun:
         nested = load_encoder(self._folder(self.encoder(needs))).sizes
         if nested:
             return [self._draft(needs, size, nested=True) for size in nested]
-        return _in_one_space([self._draft(needs, None), *self._mixed(needs), *self._towers(needs)])
+        drafts = [self._draft(needs, None), *self._mixed(needs), *self._towers(needs)]
+        joined = self._joined(needs)
+        return [_joining(draft, joined) for draft in drafts] if joined else _in_one_space(drafts)
 
     def _draft(self, needs: Sequence[str], size: str | None, *, nested: bool = False) -> Draft:
         stage = self.encoder(needs)
@@ -111,11 +114,18 @@ class FinishedRun:
         """Encoders of other modalities that the stage trained into the same space."""
         stage = self.encoder(needs)
         for folder in sorted((self._folder(stage) / TOWERS).glob("*")):
+            if isinstance(load_encoder(folder), Joined):
+                continue  # it stays in its own bundle
             modality, data = self.recipe.sides_of(self.path)[folder.name], self._data(stage)
             split = _held_out_split(data)
             items = [split.side(i, folder.name, modality).splitlines()[0] for i in range(len(split))]
             saved = self._saved_head(needs, load_encoder(self._folder(stage)))
             yield self._made(modality, load_encoder(folder), _held_out(data, items), stage, saved, None)
+
+    def _joined(self, needs: Sequence[str]) -> Joined | None:
+        """The tower of another bundle that the encoder was trained against."""
+        towers = map(load_encoder, (self._folder(self.encoder(needs)) / TOWERS).glob("*"))
+        return next((tower for tower in towers if isinstance(tower, Joined)), None)
 
     def _saved_head(self, needs: Sequence[str], encoder: Encoder) -> SavedHead | None:
         stage = self.head(needs, self.encoder(needs))
@@ -127,7 +137,7 @@ class FinishedRun:
 
     def _opened(self, facts: Data) -> Dataset:
         found = open_dataset(facts.source, data=settings.load().data, modality=self.recipe.modality_in(facts))
-        return found.shortened(facts.train_items)
+        return found.only(facts.only).shortened(facts.train_items)
 
     def _made(
         self,
@@ -150,7 +160,7 @@ class FinishedRun:
             modality=modality.name,
             preprocess=modality.preprocess.model_dump(mode="json", exclude_none=True),
             size=size,
-            encoder=encoder_graph(encoder, example),
+            encoder=encoder_graph(encoder, example, ragged=modality.ragged),
             weights={name: tensor.numpy() for name, tensor in encoder.state_dict().items()},
             pooling=encoder.pooling,
             normalize=True,
@@ -165,18 +175,23 @@ class FinishedRun:
             heads=heads,
             graphs={name: TaskGraph(modules[name], models[name]) for name in modules if modules[name].role != "head"},
             tasks={task: saved.spec} if saved else {},
-            resources=(saved.resources if saved else {}) | self._tokenizer(),
+            resources=(saved.resources if saved else {}) | self._resources(),
             metrics=self._metrics(stage),
         )
 
-    def _tokenizer(self) -> dict[str, bytes]:
-        """What the run trained to read texts."""
-        file = self.path / TOKENIZER
-        return {TOKENIZER: file.read_bytes()} if file.exists() else {}
+    def _resources(self) -> dict[str, bytes]:
+        """What the run made to read items: a tokenizer, what training knows of columns."""
+        files = (self.path / "resources").glob("*")
+        return {file.relative_to(self.path).as_posix(): file.read_bytes() for file in sorted(files)}
 
     def _licence(self, stage: str) -> str:
         data = [self._data(stage), *(self._opened(one.data) for one in self.recipe.mixed.values())]
-        return f"trained on {' and '.join(f'{one.name} ({one.licence})' for one in data)}"
+        told = f"trained on {' and '.join(f'{one.name} ({one.licence})' for one in data)}"
+        begun = self.recipe.encoder.pretrained
+        if begun is None:
+            return told
+        stated = builders.facts(begun).licence if begun in builders.names() else "licence not stated"
+        return f"{told}, beginning at {Path(begun).name} ({stated})"
 
     def _lineage(self, stage: str) -> Lineage:
         before = self._ancestors(stage)
@@ -234,6 +249,12 @@ def _labels(split: Dataset) -> list[str] | None:
     labels = [record.label for record in split.records]
     known = [label for label in labels if label is not None]
     return known if len(known) == len(labels) else None
+
+
+def _joining(draft: Draft, tower: Joined) -> Draft:
+    """In the space of the tower's bundle, which is its parent."""
+    lineage = draft.lineage.model_copy(update={"parents": (*draft.lineage.parents, tower.ref)})
+    return replace(draft, joint=tower.entry.space, joins=tower.ref, lineage=lineage)
 
 
 def _in_one_space(drafts: list[Draft]) -> list[Draft]:

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from enfold.errors import WrongUse
 from training import methods, recipe
+from training.data import builders
 from training.data.dataset import Dataset, digest
+from training.data.fetch import model_file
 from training.data.sources import open_dataset
 from training.encoders import Encoder, build, load_encoder, load_pretrained, save_encoder
 from training.methods import Item, Method
@@ -45,7 +47,7 @@ class Items(Sequence[Item]):
         beside = data.records[i].payload
         sides = {name: data.side(i, name, side) for name, side in self._run.sides.items() if name in beside}
         value = data.read(i, self._run.reader(data))
-        return Item(value, self.labels[index], index, sides, data.modality)
+        return Item(value, self.labels[index], index, sides, data.modality, beside)
 
 
 def few_labels(data: Dataset, seen: int | float | None, seed: int) -> Dataset:
@@ -108,7 +110,10 @@ def fresh_encoder(run: Run, stage: Stage) -> Encoder:
     torch.manual_seed(run.seed_of(stage))
     encoder = build(facts.name, facts.config, run.modality.input_size)
     if facts.pretrained:
-        load_pretrained(encoder, facts.pretrained)
+        weights, data = facts.pretrained, run.settings.data
+        if weights in builders.names() or Path(weights).is_dir():
+            weights = str(model_file(weights, "model.safetensors", data=data))
+        load_pretrained(encoder, weights)
     return encoder
 
 
@@ -147,7 +152,9 @@ def pretrained_method(stage: Stage, run: Run) -> Method:
     if not made:
         raise WrongUse(f"stage '{stage.name}' works on more of a method than its encoder: let it need a pretrain stage")
     encoder = fresh_encoder(run, made[-1])
-    method = methods.get(made[-1].method).build(encoder, made[-1].config, run.modality.preprocess, run.sides, run.mixed)
+    method = methods.get(made[-1].method).build(
+        encoder, made[-1].config, run.modality.preprocess, run.sides, run.mixed, run.modality
+    )
     method.load_state_dict(load_file(run.folder(made[-1].name) / "method.safetensors"))
     return method
 

@@ -90,3 +90,18 @@ class Balanced(Sampler[list[tuple[int, int]]]):
                 for members in (self._members[label] for label in chosen)
                 for i in rng.choice(members, self._each, replace=len(members) < self._each)
             ]
+
+
+class Drawn(Sampler[list[tuple[int, int]]]):
+    """Endless batches of (number of the draw, index), from step `start` on: each item as likely as its weight.
+
+    So there may be fewer items than a batch has places: methods that make another example of an item each time.
+    """
+
+    def __init__(self, weights: np.ndarray, batch: int, seed: int, start: int):
+        self._shares, self._batch, self._seed, self._start = weights / weights.sum(), batch, seed, start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in count(self._start):
+            drawn = np.random.default_rng([self._seed, step]).choice(len(self._shares), self._batch, p=self._shares)
+            yield [(step * self._batch + place, int(index)) for place, index in enumerate(drawn)]

@@ -1,14 +1,21 @@
-"""The 96 published methods: facts from catalogue.toml, state from the recipes, claims from docs/results."""
+"""The 96 published methods: facts from catalogue.toml, state from the recipes, claims from docs/results.
+
+`python -m training.catalogue` writes them down twice: for people, and for what runs without this package.
+"""
 
 import json
 import tomllib
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from enfold import catalogue, settings
 from enfold.errors import UnknownName
+from enfold.wire import Method
 from training import recipe
+from training.data.sources import open_dataset
 
 _FACTS = Path(__file__).parent / "catalogue.toml"
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
@@ -34,7 +41,7 @@ def claim(slug: str) -> dict[str, Any] | None:
     if not file.exists():
         return None
     result = json.loads(file.read_bytes())
-    return {key: result[key] for key in ("verdict", "checks", "seeds")}
+    return {"sentence": result["claim"], **{key: result[key] for key in ("verdict", "checks", "seeds")}}
 
 
 def methods(slug: Annotated[str | None, typer.Argument(help="one method, with its whole result")] = None) -> Any:
@@ -76,11 +83,42 @@ def _told(claim: dict[str, Any] | None) -> str:
 
 def _check(check: dict[str, Any]) -> str:
     low, high = check["interval"]
-    sign = "/" if check["relation"] == "ratio" else "-"
+    sign = {"difference": "-", "ratio": "/", "wins": "over"}[check["relation"]]
     asked = "" if check["threshold"] is None else f" ≥ {check['threshold']:.3f}"
     figures = f"{check['value']:.3f} [{low:.3f}, {high:.3f}]{asked}"
     return f"{check['arm']} {sign} {check['baseline']} = {figures}: {check['verdict']}"
 
 
+def listed() -> str:
+    """enfold/catalogue.json: the same for servers and explorers, with the sentences of the claims."""
+    return json.dumps([_method(row).model_dump(exclude_defaults=True) for row in entries()], indent=1) + "\n"
+
+
+def _method(row: dict[str, Any]) -> Method:
+    facts = {name: row[name] for name in ("slug", "paper", "family", "state", "claim")} | {"about": row["modality"]}
+    if row["state"] == "working":
+        made = recipe.load(row["slug"])
+        facts |= {"items": sorted({made.modality, *made.mixed})}
+    return Method(**facts)
+
+
+def recommend(
+    data: Annotated[str, typer.Argument(help="data set, folder of items, or manifest")],
+    modality: Annotated[str | None, typer.Option(help="where its files may be read as several kinds")] = None,
+) -> list[dict[str, Any]]:
+    """Which methods train on such items, and what was measured of each; nothing is measured on these."""
+    found = open_dataset(data, data=settings.load().data, modality=modality)
+    return [
+        {
+            "method": one.slug,
+            "claim": one.claim.verdict if one.claim else "not reproduced",
+            "measured": one.claim.sentence if one.claim else "",
+            "command": f"enfold run {one.slug} --set data.source={data}",
+        }
+        for one in catalogue.recommended(found.modality, map(_method, entries()))
+    ]
+
+
 if __name__ == "__main__":
-    print(page(), end="")
+    (RESULTS.parent / "catalogue.md").write_text(page())
+    Path(str(files("enfold").joinpath(catalogue.FILE))).write_text(listed())

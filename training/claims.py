@@ -134,8 +134,7 @@ def verdict(claim: Claim, runs: dict[str, dict[int, dict[str, Any]]]) -> dict[st
 
 def judged(check: Check, seeds: Sequence[int], runs: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any]:
     """One check: the mean over seeds with its interval, held against the threshold."""
-    pairs = [(_value(check.arm, seed, runs), _value(check.baseline, seed, runs)) for seed in seeds]
-    gains = [a / max(b, 1e-12) if check.relation == "ratio" else a - b for a, b in pairs]
+    gains = [_gain(check, seed, runs) for seed in seeds]
     low, high = interval(gains)
     found = {
         "verdict": _word(check.threshold, low, high),
@@ -143,6 +142,16 @@ def judged(check: Check, seeds: Sequence[int], runs: dict[str, dict[int, dict[st
         "interval": [round(low, 4), round(high, 4)],
     }
     return check.model_dump() | found
+
+
+def _gain(check: Check, seed: int, runs: dict[str, dict[int, dict[str, Any]]]) -> float:
+    if check.relation == "wins":
+        pairs = [
+            [_value(f"{arm}:{figure}", seed, runs) for arm in (check.arm, check.baseline)] for figure in check.figures
+        ]
+        return sum(arm >= baseline for arm, baseline in pairs)
+    arm, baseline = _value(check.arm, seed, runs), _value(check.baseline, seed, runs)
+    return arm / max(baseline, 1e-12) if check.relation == "ratio" else arm - baseline
 
 
 def _word(threshold: float | None, low: float, high: float) -> str:

@@ -83,14 +83,15 @@ def _train(
     probe: Probe | None,
     threads: int,
 ) -> None:
-    if len(items) < config.batch:
-        raise WrongUse(f"train.batch is {config.batch}, but there are only {len(items)} training items")
     method.train()
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     last = checkpoint.latest(folder)
     start = checkpoint.step_of(last) if last else 0
-    sampler = method.sampler(items, config.batch, seed, start) or Batches(len(items), config.batch, seed, start)
+    sampler = method.sampler(items, config.batch, seed, start)
+    if sampler is None and len(items) < config.batch:
+        raise WrongUse(f"train.batch is {config.batch}, but there are only {len(items)} training items")
+    sampler = sampler or Batches(len(items), config.batch, seed, start)
     loader = DataLoader(Examples(method, items, seed), batch_sampler=sampler, num_workers=config.workers)
     trainer = lightning.Trainer(
         max_steps=config.steps,

@@ -44,7 +44,7 @@ def features(encoder: Encoder, inputs: Arrays) -> np.ndarray:
     """Embeddings [N, D] in float32, in evaluation mode; the encoder is left in the mode it was in."""
     was_training = encoder.training
     encoder.eval()
-    device = next(encoder.parameters()).device
+    device = next(encoder.parameters(), torch.empty(0)).device  # a joined tower has none
     count = len(next(iter(inputs.values())))
     rows = []
     with torch.inference_mode():

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from enfold import modalities
 from enfold.errors import UnknownName, WrongUse
+from enfold.model import open as open_model
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -30,12 +31,16 @@ def _listed(kind: str, folder: str, name: str) -> str:
     return name
 
 
+Pinned = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*@[1-9][0-9]*$")]  # name@version: an alias could move
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Data(_Table):
     source: str  # built-in name, folder, or CSV/Parquet/JSONL manifest
+    only: dict[str, tuple[str, ...]] = {}  # column beside the item -> its values of items that are taken
     train_items: int | None = Field(None, ge=1)  # at most so many of the training split
 
 
@@ -45,6 +50,13 @@ class Side(_Table):
     modality: str
     preprocess: dict[str, Any] = {}  # where it is not that of items of the same modality
     tokens: bool = True  # of a text; false where its words are read as they stand, such as names of classes
+    joins: Pinned | None = None  # a bundle that reads it, whose space the run joins
+
+    @model_validator(mode="after")
+    def _read_one_way(self) -> "Side":
+        if self.joins is not None and self.preprocess:
+            raise ValueError(f"what joins {self.joins} is read as that bundle does: leave out preprocess")
+        return self
 
 
 class Mixed(_Table):
@@ -55,15 +67,25 @@ class Mixed(_Table):
 
 
 class Tokenizer(_Table):
-    """Trained on the texts of the training split, items and sides alike."""
+    """Trained on the texts of the training split, items and sides alike; or that of a published model."""
 
-    vocabulary: int = Field(ge=300)  # byte-level: 256 of them are the bytes
+    vocabulary: int | None = Field(None, ge=300)  # byte-level: 256 of them are the bytes
+    pairs: bool = False  # with tokens to read two texts together, and to hide one
+    ends: bool = False  # with a token at the end of every text, for an encoder that reads it there
+    model: str | None = None  # whose tokenizer is taken: the name of one that is fetched, or its folder
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Tokenizer":
+        if (self.vocabulary is None) == (self.model is None):
+            raise ValueError("a tokenizer is trained (vocabulary = 4096) or taken (model = 'minilm'): name one of them")
+        return self
 
 
 class Encoder(_Table):
     name: Annotated[str, AfterValidator(partial(_listed, "encoder", "encoders"))]
     config: dict[str, Any] = {}
-    pretrained: str | None = None  # timm's name of published weights, or a .safetensors file
+    # Published weights: a model that is fetched or its folder, timm's name of one, or a .safetensors file.
+    pretrained: str | None = None
 
 
 class _Stage(_Table):
@@ -114,6 +136,7 @@ class Evaluate(_Stage):
     """Judge the needed encoder. Writes figures."""
 
     verb: Literal["evaluate"]
+    encoder: Encoder | None = None  # where there is nothing needed and it is not the recipe's
     evaluations: tuple[Annotated[str, AfterValidator(partial(_listed, "evaluation", "evaluation"))], ...] = (
         "spread",
         "knn",
@@ -145,14 +168,21 @@ class Arm(_Table):
 class Check(_Table):
     """`arm` beats `baseline`, another arm or a number, by the threshold, seed by seed: by difference or as a ratio.
 
-    An arm stands for its metric; `arm:stage.figure` for another figure of its run. Without a threshold it is reported
-    only.
+    An arm stands for its metric; `arm:stage.figure` for another figure of its run. `wins` counts on how many `figures`
+    it is no worse. Without a threshold it is reported only.
     """
 
     arm: str
     baseline: str | float
-    relation: Literal["difference", "ratio"] = "difference"
+    relation: Literal["difference", "ratio", "wins"] = "difference"
+    figures: tuple[str, ...] = ()  # <stage>.<figure>, of wins alone
     threshold: float | None = None
+
+    @model_validator(mode="after")
+    def _wins_are_of_figures(self) -> "Check":
+        if (self.relation == "wins") != bool(self.figures):
+            raise ValueError('a check counts wins of figures: give relation = "wins" and figures, or neither')
+        return self
 
 
 class Claim(_Table):
@@ -180,9 +210,10 @@ class Recipe(_Table):
 
     @model_validator(mode="after")
     def _texts_have_tokens(self) -> "Recipe":
-        reads = {self.modality, *self.mixed, *(side.modality for side in self.sides.values() if side.tokens)}
-        if "text" in reads and self.tokenizer is None:
-            raise ValueError("a recipe that reads texts trains a tokenizer on them: add [tokenizer] vocabulary = 4096")
+        own = [side for side in self.sides.values() if side.tokens and side.joins is None]
+        reads = {self.modality, *self.mixed, *(side.modality for side in own)}
+        if self.tokenizer is None and any(map(self.reads_words, reads)):
+            raise ValueError("a recipe that reads words trains a tokenizer on them: add [tokenizer] vocabulary = 4096")
         return self
 
     @model_validator(mode="after")
@@ -201,10 +232,17 @@ class Recipe(_Table):
             return self._reader(self.modality, self.preprocess, folder, "preprocess")
         return self._reader(self.modality, stage.preprocess, folder, f"stage.{stage.name}.preprocess")
 
+    @staticmethod
+    def reads_words(modality: str) -> bool:
+        """Whether the modality cuts words into tokens."""
+        return "tokenizer" in modalities.get(modality).Preprocess.model_fields
+
     def sides_of(self, folder: Path | None = None) -> dict[str, modalities.Modality[Any]]:
         """What reads each side."""
         return {
             name: self._reader(one.modality, one.preprocess or alike, folder, f"sides.{name}")
+            if one.joins is None
+            else _reader_of(one.joins, one.modality)
             for name, one in self.sides.items()
             for alike in [self.preprocess if one.modality == self.modality else {}]
         }
@@ -221,6 +259,12 @@ class Recipe(_Table):
     def _reader(self, name: str, preprocess: dict[str, Any], folder: Path | None, at: str) -> modalities.Modality[Any]:
         kind = modalities.get(name)
         return kind(validated(kind.Preprocess, preprocess, f"recipe {self.slug}: {at}"), folder=folder)
+
+
+def _reader_of(bundle: str, modality: str) -> modalities.Modality[Any]:
+    """What reads items of a modality as a bundle of the store does."""
+    model = open_model(bundle)
+    return model.modalities[model.entry(modality=modality)]
 
 
 def names() -> list[str]:
@@ -258,15 +302,20 @@ def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Rec
 
 
 def _check_sources(recipe: Recipe, where: str) -> None:
-    """Whether every method takes the columns and further modalities that the recipe names. Raises WrongUse."""
+    """Whether the columns and further modalities that the recipe names are those that its stages take.
+
+    Columns may be for the method or for an adaptation that says so by TAKES_SIDES. Raises WrongUse.
+    """
     arms = recipe.claim.arms if recipe.claim else ()
     stages = [*recipe.stage, *(stage for arm in arms for stage in arm.stage)]
     # Last and by name: a method imports torch, and what can be told without it is told before.
+    adaptations = {stage.adaptation for stage in stages if isinstance(stage, Adapt)}
+    adapted = any(getattr(import_module(f"training.adaptation.{name}"), "TAKES_SIDES", False) for name in adaptations)
     for slug in dict.fromkeys(stage.method for stage in stages if isinstance(stage, Pretrain)):
         method = import_module(f"training.methods.{slug}").METHOD
         if method.takes_sides and not recipe.sides:
             raise WrongUse(f"{where}: method '{slug}' learns from columns beside the item: name them in [sides.*]")
-        if recipe.sides and not method.takes_sides:
+        if recipe.sides and not method.takes_sides and not adapted:
             named = ", ".join(recipe.sides)
             raise WrongUse(f"{where}: method '{slug}' takes no columns beside the item: leave out [sides] ({named})")
         if set(recipe.mixed) | {recipe.modality} != {*method.mixes} | {recipe.modality}:

@@ -3,7 +3,7 @@
     <run id>/
       run.json             state, stages with figures and seconds, lineage, machine
       recipe.json          the resolved recipe
-      resources/           a tokenizer, where the recipe trains one
+      resources/           a tokenizer, where the recipe trains one, and what its modality learns of the items
       stages/<name>/       what each stage made: encoder, head, curves, checkpoints, figures.json
 
 The id is the digest of recipe and data, so the same command finds the same run and goes on where it stopped; a stage
@@ -30,8 +30,9 @@ from enfold.modalities.text import TOKENIZER
 from enfold.settings import Settings
 from training import tokenizer
 from training.data.dataset import Dataset
+from training.data.fetch import model_file
 from training.data.sources import open_dataset
-from training.recipe import Data, Recipe, Select, Stage, digest
+from training.recipe import Data, Recipe, Select, Stage, Tokenizer, digest
 
 Report = Callable[[str, dict[str, Any]], None]  # (stage name, its record) as each stage ends
 
@@ -42,7 +43,7 @@ class Run:
     def __init__(self, recipe: Recipe, settings: Settings, *, folder: Path | None = None):
         self.recipe, self.settings, self.seed = recipe, settings, recipe.seed
         self.threads = settings.threads
-        self._opened: dict[Data, Dataset] = {}
+        self._opened: dict[str, Dataset] = {}  # by the facts, as JSON
         # Without defaults, so that a recipe keeps its runs when recipes learn a new key; a claim's runs are their own.
         self.resolved = recipe.model_dump(mode="json", exclude={"claim"}, exclude_defaults=True)
         self.id = f"{recipe.slug}-{digest(self.resolved, self.dataset.fingerprint)[:8]}"
@@ -80,8 +81,8 @@ class Run:
         return self.seed if stage.seed is None else stage.seed
 
     def _open(self, facts: Data) -> Dataset:
-        if facts in self._opened:
-            return self._opened[facts]
+        if (key := facts.model_dump_json()) in self._opened:
+            return self._opened[key]
         modality = self.recipe.modality_in(facts)
         data = open_dataset(facts.source, data=self.settings.data, modality=modality)
         if data.modality != modality:
@@ -89,8 +90,8 @@ class Run:
                 f"recipe '{self.recipe.slug}' takes {modality} items; "
                 f"data set '{data.name}' holds {data.modality} items"
             )
-        self._opened[facts] = data.shortened(facts.train_items)
-        return self._opened[facts]
+        self._opened[key] = data.only(facts.only).shortened(facts.train_items)
+        return self._opened[key]
 
     def folder(self, stage: str) -> Path:
         return self.path / "stages" / stage
@@ -105,7 +106,8 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         _write(self.path / "recipe.json", self.resolved)
         if self.recipe.tokenizer is not None:
-            self._train_tokenizer(self.recipe.tokenizer.vocabulary)
+            self._place_tokenizer(self.recipe.tokenizer)
+        self._learn()
         story = self._story()
         for stage in self.recipe.stage:
             done = self.folder(stage.name) / "done.json"
@@ -163,9 +165,11 @@ class Run:
             shared |= {"sides": [beside, recipe.model_dump(mode="json", include={"sides"}, exclude_defaults=True)]}
         if recipe.mixed:
             others = [other.fingerprint for other in self.mixed_data()]
-            shared |= {"mixed": [others, recipe.model_dump(mode="json", include={"mixed"})]}
+            shared |= {"mixed": [others, recipe.model_dump(mode="json", include={"mixed"}, exclude_defaults=True)]}
         if recipe.tokenizer is not None:
-            shared |= {"tokenizer": recipe.tokenizer.vocabulary}
+            own = recipe.tokenizer.model_dump(exclude_defaults=True)
+            # As runs of before tokenizers could be taken are known.
+            shared |= {"tokenizer": own["vocabulary"] if list(own) == ["vocabulary"] else own}
         needed = {name: before[name] for name in stage.needs}
         if isinstance(stage, Select):
             pools = [
@@ -176,20 +180,36 @@ class Run:
         plain = [facts.model_dump(mode="json", exclude_defaults=True) for facts in (stage, self.recipe.encoder)]
         return digest(*plain, shared, needed)
 
-    def _train_tokenizer(self, vocabulary: int) -> None:
-        """On every text of the training split; both kinds of it, items and sides, share one."""
+    def _place_tokenizer(self, facts: Tokenizer) -> None:
+        """A published model's, or one trained on every text of the training split, which items and sides share."""
         file = self.path / TOKENIZER
         if file.exists():
             return
+        file.parent.mkdir(exist_ok=True)
+        if facts.model is not None:
+            shutil.copyfile(model_file(facts.model, "tokenizer.json", data=self.settings.data), file)
+            return
         data = self.dataset.split("train")
         readers = [
-            (name, side) for name, side in self.sides.items() if side.name == "text" and self.recipe.sides[name].tokens
+            (name, side)
+            for name, side in self.sides.items()
+            if side.name == "text" and self.recipe.sides[name].tokens and self.recipe.sides[name].joins is None
         ]
         texts = [data.side(i, name, side) for name, side in readers for i in range(len(data))]
-        if self.modality.name == "text":
-            texts += [data.read(i, self.modality) for i in range(len(data))]
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(tokenizer.train(texts, vocabulary))
+        if self.recipe.reads_words(self.modality.name):
+            texts += [text for i in range(len(data)) for text in self.modality.texts(data.read(i, self.modality))]
+        assert facts.vocabulary is not None
+        file.write_text(tokenizer.train(texts, facts.vocabulary, pairs=facts.pairs, ends=facts.ends))
+
+    def _learn(self) -> None:
+        """What the modality must know of the training split, written once."""
+        data = self.dataset.split("train")
+        values = (data.read(i, self.modality) for i in range(len(data)))
+        for path, content in self.modality.learnt(values).items():
+            file = self.path / path
+            file.parent.mkdir(exist_ok=True)
+            if not file.exists():
+                file.write_bytes(content)
 
     def _story(self) -> dict[str, Any]:
         return {

@@ -37,7 +37,9 @@ def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
     seed = run.seed_of(stage)
     torch.manual_seed(seed)
     encoder = fresh_encoder(run, stage)
-    method = methods.get(stage.method).build(encoder, stage.config, run.modality.preprocess, run.sides, run.mixed)
+    method = methods.get(stage.method).build(
+        encoder, stage.config, run.modality.preprocess, run.sides, run.mixed, run.modality
+    )
     if (state := needed_state(stage, run)) is not None:
         method.carry(state)
     others = [data.split("train") for data in run.mixed_data()]
@@ -51,8 +53,8 @@ def pretrain(stage: Pretrain, run: Run) -> dict[str, Any]:
     if (head := getattr(method, "task_head", None)) is None:
         return figures
     calibration = method.eval().calibrated(Items(run, run.data(stage).split("val")))
-    save_head(folder, head, spec=calibration)
-    return figures | calibration
+    save_head(folder, head, spec=calibration.spec, **calibration.resources)
+    return figures | {name: value for name, value in calibration.spec.items() if not isinstance(value, str)}
 
 
 def select(stage: Select, run: Run) -> dict[str, Any]:
@@ -77,11 +79,12 @@ def _share(data: Dataset, source: str) -> float:
 
 
 def adapt(stage: Adapt, run: Run) -> dict[str, Any]:
+    adaptation = import_module(f"training.adaptation.{stage.adaptation}")
     subject = Subject(needed_encoder(stage, run), run, run.data(stage))
-    if not subject.has_labels:
+    if getattr(adaptation, "NEEDS_LABELS", True) and not subject.has_labels:
         return {"skipped": NO_LABELS}
     torch.manual_seed(run.seed)
-    figures: dict[str, Any] = import_module(f"training.adaptation.{stage.adaptation}").adapt(stage, run, subject)
+    figures: dict[str, Any] = adaptation.adapt(stage, run, subject)
     return figures
 
 

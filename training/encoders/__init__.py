@@ -23,6 +23,7 @@ from enfold.errors import UnknownName, WrongUse
 from training.recipe import validated
 
 Inputs = dict[str, Tensor]
+_NOT_OF_AN_ENCODER = ("head.", "fc.", "pooler.", "cls.", "embeddings.position_ids")
 TOWERS = "towers"  # folder of a stage's encoders of other modalities in the same space, by side
 
 
@@ -97,7 +98,9 @@ def load_pretrained(encoder: Encoder, weights: str) -> None:
         raise WrongUse(f"encoder.pretrained is '{weights}': give a timm model name or the path of a .safetensors file")
     if isinstance(encoder.net, VisionTransformer):
         state = checkpoint_filter_fn(state, encoder.net)
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(("head.", "fc."))}
+    inside = f"{getattr(encoder.net, 'base_model_prefix', '')}."  # where transformers saved it with heads around it
+    state = {name.removeprefix(inside): tensor for name, tensor in state.items()}
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(_NOT_OF_AN_ENCODER)}
     try:
         encoder.net.load_state_dict(state)
     except RuntimeError as error:

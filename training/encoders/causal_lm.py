@@ -5,6 +5,8 @@ arXiv:2309.08968): the sizes of one encoder.
 """
 # B batch, T tokens of a text, S new tokens, P tokens before them, L blocks, H heads, D features, V vocabulary
 
+from typing import Literal
+
 import torch
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ class CausalLMConfig(BaseModel, frozen=True, extra="forbid"):
     heads: int = Field(4, ge=1)
     mlp_ratio: float = Field(8 / 3, gt=0)
     exits: tuple[int, ...] = ()  # numbers of blocks after which there is a model too; the whole depth is one always
+    pool: Literal["mean", "end"] = "mean"  # the embedding: the mean of tokens, or the last one, which has seen them all
 
     @model_validator(mode="after")
     def _fit(self) -> "CausalLMConfig":
@@ -34,11 +37,11 @@ class CausalLM(Encoder):
     """`features["exit2"]` … hold the normed tokens [B, T, D] after so many blocks."""
 
     Config = CausalLMConfig
-    pooling = "mean of tokens"
 
     def __init__(self, config: CausalLMConfig, size: int):
         super().__init__()
         self.config, self.vocabulary, self.dim = config, size, config.dim
+        self.pooling = "last token" if config.pool == "end" else "mean of tokens"
         self.exits = tuple(sorted({*config.exits, config.depth}))
         self.sizes = tuple(map(str, self.exits)) if len(self.exits) > 1 else ()
         self.words = nn.Embedding(size, config.dim)
@@ -55,6 +58,9 @@ class CausalLM(Encoder):
             if number in self.exits:
                 exits[f"exit{number}"] = self.norm(hidden)
         tokens = exits[f"exit{self.config.depth}"]
+        if self.config.pool == "end":
+            last = real.sum(1)[:, None, None] - 1  # [B, 1, 1]
+            return Encoded(tokens, tokens.gather(1, last.expand(-1, 1, self.dim))[:, 0], real, exits)
         weights = real[..., None].to(tokens.dtype)
         return Encoded(tokens, (tokens * weights).sum(1) / weights.sum(1), real, exits)
 

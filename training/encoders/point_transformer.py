@@ -33,16 +33,21 @@ class PointTransformer(Encoder):
 
     Config = PointTransformerConfig
 
-    def __init__(self, config: PointTransformerConfig, size: int):
-        """size   points of a patch, of which it takes any number"""
+    def __init__(self, config: PointTransformerConfig, size: int, *, columns: int = 3, places: int = 3):
+        """
+        size      points of a patch, of which it takes any number
+        columns   of a point
+        places    columns that tell where a patch lies
+        """
         super().__init__()
         if config.dim % config.heads:
-            raise WrongUse(f"encoder 'point_transformer': dim {config.dim} must be a multiple of heads {config.heads}")
+            name = type(self).__module__.rpartition(".")[2]
+            raise WrongUse(f"encoder '{name}': dim {config.dim} must be a multiple of heads {config.heads}")
         self.config, self.dim = config, 2 * config.dim
         self.pooling = "maximum and mean of patch tokens"
         D, (near, whole) = config.dim, config.point_widths
-        self.points, self.patch = _of_points(3, near, whole), _of_points(2 * whole, config.patch_width, D)
-        self.place = place_layers(D)
+        self.points, self.patch = _of_points(columns, near, whole), _of_points(2 * whole, config.patch_width, D)
+        self.place = place_layers(D, places)
         drops = torch.linspace(0, config.drop_path, config.depth).tolist()
         blocks = (Block(D, config.heads, config.mlp_ratio, qkv_bias=True, drop_path=drop) for drop in drops)
         self.net = nn.ModuleDict({"blocks": nn.ModuleList(blocks), "norm": nn.LayerNorm(D)})
@@ -51,8 +56,13 @@ class PointTransformer(Encoder):
         """What each patch is, wherever it lies: [B, G, K, 3] -> [B, G, D]."""
         B, G = patches.shape[:2]
         alone = self.points(patches.flatten(0, 1).transpose(1, 2))  # [BG, F, K]
+        return self.pooled(alone).unflatten(0, (B, G))
+
+    def pooled(self, alone: Tensor) -> Tensor:
+        """Points that each know themselves [BG, F, K] -> what they are together [BG, D]."""
         together = alone.max(2, keepdim=True).values.expand_as(alone)
-        return self.patch(torch.cat([together, alone], 1)).max(2).values.unflatten(0, (B, G))
+        found: Tensor = self.patch(torch.cat([together, alone], 1)).max(2).values
+        return found
 
     def attend(self, tokens: Tensor, centres: Tensor) -> Tensor:
         """Tokens [B, V, D] at centres [B, V, 3] through every block, each told again where they lie."""
@@ -67,9 +77,9 @@ class PointTransformer(Encoder):
         return Encoded(x, torch.cat([x.max(1).values, x.mean(1)], 1))
 
 
-def place_layers(dim: int) -> nn.Sequential:
-    """[…, 3] -> […, D]"""
-    return nn.Sequential(nn.Linear(3, min(128, dim)), nn.GELU(), nn.Linear(min(128, dim), dim))
+def place_layers(dim: int, places: int = 3) -> nn.Sequential:
+    """[…, places] -> […, D]"""
+    return nn.Sequential(nn.Linear(places, min(128, dim)), nn.GELU(), nn.Linear(min(128, dim), dim))
 
 
 def _of_points(*widths: int) -> nn.Sequential:

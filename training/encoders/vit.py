@@ -6,6 +6,7 @@ Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv:2010.11929
 
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, Field
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -28,7 +29,7 @@ class ViTConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class ViT(Encoder):
-    """`features["block1"]` … hold each block's patch tokens [B, N, D] before the last norm.
+    """`features["block1"]` … hold each block's patch tokens [B, N, D] before the last norm, "first" the class token.
 
     Images of other sizes pass too: position embeddings are resampled to their grid. The frames of a clip, [B, T, C, H,
     W], are channels of one image, in their order.
@@ -59,20 +60,34 @@ class ViT(Encoder):
             dynamic_img_size=True,
         )
 
-    def forward(self, inputs: Inputs, *, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Encoded:
-        """mask [B, N], True = `mask_token` [D] stands there instead of the patch; only training hides anything."""
+    def forward(
+        self,
+        inputs: Inputs,
+        *,
+        mask: Tensor | None = None,
+        mask_token: Tensor | None = None,
+        visible: Tensor | None = None,
+    ) -> Encoded:
+        """Only training hides anything.
+
+        mask      [B, N]  True = `mask_token` [D] stands there instead of the patch
+        visible   [B, K]  only these patches are looked at, in that order
+        """
         (image,) = inputs.values()
         patches = self.net.patch_embed(image.flatten(1, -3))  # [B, H / patch, W / patch, D]
         if mask is not None and mask_token is not None:
             hidden = mask.unflatten(1, patches.shape[1:3]).unsqueeze(-1)
             patches = mask_token.to(patches.dtype).where(hidden, patches)
         x, features = self.net._pos_embed(patches), {}  # [B, 1 + N, D]
+        if visible is not None:
+            x = torch.cat([x[:, :1], x[:, 1:].gather(1, visible[..., None].expand(-1, -1, self.dim))], 1)
         for i, block in enumerate(self.net.blocks, start=1):
             x = block(x)
             features[f"block{i}"] = x[:, 1:]
         x = self.net.norm(x)
-        tokens = x[:, 1:]
-        return Encoded(tokens, x[:, 0] if self.config.pool == "class" else tokens.mean(1), features=features)
+        first, tokens = x[:, 0], x[:, 1:]
+        features["first"] = first
+        return Encoded(tokens, first if self.config.pool == "class" else tokens.mean(1), features=features)
 
 
 ENCODER = ViT

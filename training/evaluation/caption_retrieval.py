@@ -1,5 +1,8 @@
-"""Images find their text and texts their image, among all of the test split; every equal caption is a hit."""
-# N items, U distinct texts, D features
+"""Images find their text and texts their image, among all of the test split; every equal caption is a hit.
+
+`image_to_text_r5` is the share of images that have their text among their five nearest; `r5` the mean of both ways.
+"""
+# N items, U distinct texts, D features, k neighbours
 
 import numpy as np
 
@@ -7,27 +10,26 @@ from enfold.model import unit
 from training.evaluation import Subject
 
 NEEDS_LABELS = False
+DEPTHS = (1, 5, 10)
 
 
 def evaluate(subject: Subject) -> dict[str, float]:
-    texts, own = distinct(subject.captions("test"))
+    texts, right = distinct(subject.captions("test"))
     images, embedded = subject.features("test"), subject.text_features(texts)
-    there, back = recall(images, embedded, own), recall_back(images, embedded, own)
-    return {"image_to_text_r1": there, "text_to_image_r1": back, "r1": (there + back) / 2, "texts": len(texts)}
+    figures: dict[str, float] = {"texts": len(texts)}
+    for k in DEPTHS:
+        there, back = recall(images, embedded, right, k), recall(embedded, images, right.T, k)
+        figures |= {f"image_to_text_r{k}": there, f"text_to_image_r{k}": back, f"r{k}": (there + back) / 2}
+    return figures
 
 
 def distinct(captions: list[str]) -> tuple[list[str], np.ndarray]:
-    """The texts that there are [U], and which of them each caption is [N]."""
+    """The texts that there are [U], and which of them belongs to each caption's image: bool [N, U]."""
     texts, own = np.unique(captions, return_inverse=True)
-    return texts.tolist(), own
+    return texts.tolist(), own[:, None] == np.arange(len(texts))
 
 
-def recall(images: np.ndarray, texts: np.ndarray, own: np.ndarray) -> float:
-    """Share of images [N, D] whose nearest text of [U, D] is their own."""
-    return float(((unit(images) @ unit(texts).T).argmax(1) == own).mean())
-
-
-def recall_back(images: np.ndarray, texts: np.ndarray, own: np.ndarray) -> float:
-    """Share of texts [U, D] whose nearest image of [N, D] is one of their own."""
-    nearest = (unit(texts) @ unit(images).T).argmax(1)
-    return float((own[nearest] == np.arange(len(texts))).mean())
+def recall(queries: np.ndarray, among: np.ndarray, right: np.ndarray, k: int) -> float:
+    """Share of queries [N, D] that have something right among their k nearest of [M, D] by cosine; right [N, M]."""
+    nearest = np.argsort(-(unit(queries) @ unit(among).T), axis=1, kind="stable")[:, :k]
+    return float(np.take_along_axis(right, nearest, 1).any(1).mean())

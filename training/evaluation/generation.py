@@ -35,13 +35,13 @@ def evaluate(subject: Subject) -> dict[str, float]:
     told = np.array([subject.classes.index(label) for label in saved.spec["labels"]])[
         logits_of(saved.head, fake).argmax(1)
     ]
-    texts, own = distinct(captions)
+    texts, right = distinct(captions)
     seen = np.concatenate([array.reshape(len(array), -1) for array in fakes.values()], axis=1)  # [N, P]
     return {
         "kid": kid(real, fake),
         "fid_small": fid(real, fake),
         "class_accuracy": float((told == subject.labels("test")).mean()),
-        "r_precision": recall(features(subject.method.encoder, fakes), subject.text_features(texts), own),
+        "r_precision": recall(features(subject.method.encoder, fakes), subject.text_features(texts), right, 1),
         "nearest_training_image": nearest(seen, subject.pixels("train")),
         "nearest_training_image_of_real": nearest(subject.pixels("test"), subject.pixels("train")),
         "feature_std": feature_std(fake),

@@ -34,6 +34,7 @@ def evaluate(subject: Subject) -> dict[str, float]:
 
 
 def precision(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:
-    """The share of each test item's ten nearest training items, by cosine, that carry its label."""
-    nearest = np.argpartition(-(unit(test) @ unit(train).T), 10, axis=1)[:, :10]  # [N, 10]
+    """The share of each test item's ten nearest training items (all, if fewer), by cosine, that carry its label."""
+    k = min(10, len(train))
+    nearest = np.argpartition(-(unit(test) @ unit(train).T), k - 1, axis=1)[:, :k]  # [N, k]
     return float((train_labels[nearest] == test_labels[:, None]).mean())

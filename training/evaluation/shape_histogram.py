@@ -26,7 +26,8 @@ def evaluate(subject: Subject) -> dict[str, float]:
 def descriptors(subject: Subject, split: str) -> np.ndarray:
     """A histogram of distances of pairs of points, and the sides of the box, of each cloud [N, BINS + 3]."""
     inputs = subject.prepared(split)
-    clouds = (inputs["centres"][:, :, None] + inputs["patches"]).reshape(len(inputs["centres"]), -1, 3)  # [N, GK, 3]
+    centres, patches = (inputs[name][..., :3] for name in ("centres", "patches"))  # what else is known is left out
+    clouds = (centres[:, :, None] + patches).reshape(len(centres), -1, 3)  # [N, GK, 3]
     one, two = np.random.default_rng(0).integers(clouds.shape[1], size=(2, PAIRS))
     distance = np.linalg.norm(clouds[:, one] - clouds[:, two], axis=2)
     shares = [np.histogram(row, BINS, (0, 2))[0] / PAIRS for row in distance]

@@ -35,12 +35,21 @@ class Item:
     index: int
     sides: Mapping[str, Any] = field(default_factory=dict)  # what the recipe names beside it, decoded
     modality: str = ""  # where the recipe mixes several
+    payload: Mapping[str, str | int | float] = field(default_factory=dict)  # what its source says of it
 
     def side(self, name: str) -> Any:
         """What stands beside it in column `name`. Raises WrongUse where nothing does."""
         if name not in self.sides:
             raise WrongUse(f"item {self.index} has nothing in column '{name}', which the method trains on: fill it")
         return self.sides[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a task must know beyond its head's own spec, chosen on items that were not trained on."""
+
+    spec: Mapping[str, float | str] = field(default_factory=dict)
+    resources: Mapping[str, bytes] = field(default_factory=dict)  # name -> content of files that the task reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,7 @@ class Method(nn.Module):
     task_head: Head  # what answers a task, where the paper trains it
     takes_sides: ClassVar[bool] = False  # columns beside the item, which its recipe must name then, and else may not
     mixes: ClassVar[tuple[str, ...]] = ()  # modalities that one encoder learns from, where they are several
+    takes_reader: ClassVar[bool] = False  # what reads its items, where preprocessing has more than settings
     fresh: ClassVar[tuple[str, ...]] = ()  # beginnings of the names of what a training that goes on starts anew
     turn: str = ""  # whose step it is, where the method has turns
 
@@ -79,14 +89,17 @@ class Method(nn.Module):
         preprocess: Any,
         sides: Mapping[str, Modality[Any]] | None = None,
         mixed: Mapping[str, Modality[Any]] | None = None,
+        reader: Modality[Any] | None = None,
     ) -> Self:
         """The method around `encoder`, from a recipe's table. Raises WrongUse naming the key.
 
         sides   what reads the columns beside the item: the last argument of a method that takes them
         mixed   what reads the items of further modalities: the last argument of a method that mixes some
+        reader  what reads its own items: the last argument of a method that takes it
         """
         facts = validated(cls.Config, config, f"method {cls.__name__}")
-        given = [*([sides or {}] if cls.takes_sides else []), *([mixed or {}] if cls.mixes else [])]
+        given: list[Any] = [*([sides or {}] if cls.takes_sides else []), *([mixed or {}] if cls.mixes else [])]
+        given += [reader] * cls.takes_reader
         return cls(encoder, facts, preprocess, *given)
 
     def towers(self) -> dict[str, tuple[recipe.Encoder, Encoder]]:  # most methods train one encoder
@@ -109,9 +122,8 @@ class Method(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Losses of a batch; what mixes items happens here, and chance comes from torch, seeded by the loop."""
 
-    def calibrated(self, held_out: Sequence[Item]) -> dict[str, float]:  # most heads have nothing left to choose
-        """What the task must know beyond its head's own spec, chosen on items that were not trained on."""
-        return {}
+    def calibrated(self, held_out: Sequence[Item]) -> Calibration:  # most heads have nothing left to choose
+        return Calibration()
 
     def turns(self) -> tuple[Turn, ...]:  # most methods have one loss and one optimiser for all their weights
         """Whose steps a training goes round; none where every step is everybody's."""

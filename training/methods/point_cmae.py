@@ -52,7 +52,7 @@ class PointCMAE(Method):
             raise WrongUse("method 'point_cmae' hides patches of points: it needs encoder 'point_transformer'")
         if not 0 < hidden_of(preprocess.patches, config.mask_ratio) < preprocess.patches:
             raise WrongUse(f"point_cmae: of {preprocess.patches} patches mask_ratio {config.mask_ratio} hides none")
-        sizes = {"depth": config.decoder_depth, "heads": config.decoder_heads, "points": preprocess.neighbours}
+        sizes = {"depth": config.decoder_depth, "heads": config.decoder_heads, "outputs": 3 * preprocess.neighbours}
         branches = 2 if config.contrast in ("same", "all") else 1
         self.decoders = nn.ModuleList(PointDecoder(encoder.config.dim, **sizes) for _ in range(branches))
         if config.contrast == "views":
@@ -101,7 +101,7 @@ class PointCMAE(Method):
         B = len(tokens)
         seen, where = (values[~hidden].unflatten(0, (B, -1)) for values in (tokens, centres))  # [B, V, …]
         points, features = decoder(self.encoder.attend(seen, where), centres, hidden)
-        return chamfer_l2(points.flatten(0, 1), patches[hidden]).mean(), features
+        return chamfer_l2(points.flatten(0, 1).unflatten(1, (-1, 3)), patches[hidden]).mean(), features
 
     def embedding(self, batch: Batch, view: int) -> Tensor:
         inputs = {name: values[:, view] for name, values in batch.items()}

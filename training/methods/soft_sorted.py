@@ -23,7 +23,7 @@ from enfold.modalities.text import Text, TextPreprocess
 from training.encoders import Encoder
 from training.encoders.causal_lm import CausalLM
 from training.heads.language import Language, LanguageConfig, least_confidence
-from training.methods import Batch, Item, Losses, Method
+from training.methods import Batch, Calibration, Item, Losses, Method
 from training.tokenizer import END
 
 _IGNORED = -100  # a target that takes no loss
@@ -93,11 +93,11 @@ class SoFT(Method):
         return logits
 
     @torch.inference_mode()
-    def calibrated(self, held_out: Sequence[Item]) -> dict[str, float]:
+    def calibrated(self, held_out: Sequence[Item]) -> Calibration:
         """How sure a shallower exit must be of a token to write it, on items that were not trained on."""
         exits, count = self.encoder.exits, min(_HELD_OUT, len(held_out))
         if len(exits) == 1 or not count:
-            return {}
+            return Calibration()
         made = [self.example(held_out[i], np.random.default_rng(i)) for i in range(count)]
         sure, losses = [], []
         for at in range(0, count, _BATCH):
@@ -106,7 +106,7 @@ class SoFT(Method):
             chances = [self.encoder.logits(features[f"exit{n}"][real]).log_softmax(1) for n in exits]
             sure.append(torch.stack([one.max(1).values.exp() for one in chances]))
             losses.append(torch.stack([F.nll_loss(one, batch["targets"][real], reduction="none") for one in chances]))
-        return {"confidence": least_confidence(torch.cat(sure, 1).numpy(), torch.cat(losses, 1).numpy())}
+        return Calibration({"confidence": least_confidence(torch.cat(sure, 1).numpy(), torch.cat(losses, 1).numpy())})
 
     def sequence(self, prompt: str, answer: str) -> Arrays:
         """An instruction with its answer, of which alone is learnt."""

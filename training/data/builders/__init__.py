@@ -26,10 +26,10 @@ Build = Callable[[Mapping[str, Path], Path], None]  # (package name -> unpacked 
 
 
 class Package(Spec):
-    """One archive of a package registry, pinned by its digest."""
+    """One archive of a package registry, or a list of all its packages, pinned by its digest."""
 
-    registry: Literal["npm", "pypi", "debian"]
-    name: str
+    registry: Literal["npm", "pypi", "debian", "debian-index"]
+    name: str  # of an index what apt says it is created by
     version: str
     file: str  # name of the archive as the registry's client saves it
     size_bytes: int

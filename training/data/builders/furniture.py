@@ -59,7 +59,7 @@ def build(packages: Mapping[str, Path], target: Path) -> None:
     rows = []
     for library in sorted((packages["sweethome3d-furniture"] / "usr/share/sweethome3d/furniture").glob("*.sh3f")):
         with zipfile.ZipFile(library) as archive:
-            for number, (facts, model) in enumerate(_models(archive), 1):
+            for number, (facts, model) in enumerate(models(archive), 1):
                 try:
                     cloud = surface(model, facts)
                 except BadItem:
@@ -87,17 +87,32 @@ def surface(model: bytes, facts: Mapping[str, str]) -> np.ndarray:
     mesh = found.to_geometry() if isinstance(found, trimesh.Scene) else found
     if not len(getattr(mesh, "faces", ())):
         raise BadItem("the model has no surface")
-    turn = np.array(facts.get("modelRotation", "1 0 0 0 1 0 0 0 1").split(), float).reshape(3, 3)
-    vertices = np.asarray(mesh.vertices) @ turn.T  # x to the right, y upwards, z to the front
-    size = np.array([float(facts[side]) for side in ("width", "height", "depth")])
-    mesh.vertices = (vertices - vertices.min(0)) * size / np.maximum(np.ptp(vertices, axis=0), 1e-9)
+    mesh.vertices = stood(np.asarray(mesh.vertices), facts)
     if not mesh.area > 0:
         raise BadItem("the model's surface has no area")
     points, _ = trimesh.sample.sample_surface(mesh, POINTS, seed=0)
-    return np.stack([points[:, 0], -points[:, 2], points[:, 1]], 1).astype(np.float32)
+    return upright(points).astype(np.float32)
 
 
-def _models(archive: zipfile.ZipFile) -> Iterator[tuple[dict[str, str], bytes]]:
+def stood(vertices: np.ndarray, facts: Mapping[str, str]) -> np.ndarray:
+    """A model's vertices [V, 3] as the catalogue turns and sizes it, in centimetres: to the right, upwards, front."""
+    vertices = vertices @ turn_of(facts).T
+    size = np.array([float(facts[side]) for side in ("width", "height", "depth")])
+    sized: np.ndarray = (vertices - vertices.min(0)) * size / np.maximum(np.ptp(vertices, axis=0), 1e-9)
+    return sized
+
+
+def turn_of(facts: Mapping[str, str]) -> np.ndarray:
+    """What stands a model up, [3, 3]."""
+    return np.array(facts.get("modelRotation", "1 0 0 0 1 0 0 0 1").split(), float).reshape(3, 3)
+
+
+def upright(points: np.ndarray) -> np.ndarray:
+    """To the right, upwards, front -> to the right, back, upwards."""
+    return np.stack([points[:, 0], -points[:, 2], points[:, 1]], 1)
+
+
+def models(archive: zipfile.ZipFile) -> Iterator[tuple[dict[str, str], bytes]]:
     """What the catalogue says of each thing, and its model (.obj)."""
     facts: dict[int, dict[str, str]] = {}
     for name, number, value in _LINE.findall(archive.read(_CATALOGUE).decode("latin-1")):
