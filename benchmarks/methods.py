@@ -1,0 +1,133 @@
+"""What the bundles of recipes do behind a server: items a second by method, in the process, over HTTP, and by task.
+
+Measures every bundle of the store that `enfold run` made, newest version, each size; items are of its data's test
+split, as their files are. A speed does not depend on how long a method was trained.
+"""
+
+import base64
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import cycle, islice
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import orjson
+
+import enfold
+from benchmarks.harness import load, peers
+from benchmarks.harness.report import Result, Row
+from enfold import settings, store, tasks
+from enfold.errors import WrongUse
+from enfold.settings import Settings
+from training import recipe
+from training.data.dataset import Record
+from training.data.sources import open_dataset
+
+ITEMS, QUICK_ITEMS = 64, 16
+EACH, CONNECTIONS = 8, 4  # items in a request, requests at once
+RUNS, SECONDS = 3, 4
+QUICK_RUNS, QUICK_SECONDS = 1, 2
+WORDS = ("a red heart", "a cat", "smiling", "an open book")  # for tasks that begin with a text
+BEGIN_WITH_TEXT = ("generate", "paint")
+
+
+def run(quick: bool) -> Result:
+    config = settings.load()
+    made = list(_made(config))
+    if not made:
+        raise WrongUse("the store holds no bundle of a recipe: enfold run RECIPE makes one")
+    embedded: list[Row] = []
+    answered: list[Row] = []
+    failed: list[str] = []
+    for slug, ref in made:
+        rows, answers = _measured(config, slug, ref, quick)
+        embedded, answered = embedded + rows, answered + answers
+        failed += [row["bundle"] for row in (*rows, *answers) if row["failed"]]
+    return Result(
+        {"Embedding:": embedded, "Answers to tasks, one item a request:": answered},
+        {"runs": QUICK_RUNS if quick else RUNS, "items a request": EACH, "connections": CONNECTIONS}
+        | {"threads": peers.THREADS},
+        f"Requests failed: {', '.join(sorted(set(failed)))}." if failed else "",
+    )
+
+
+def _made(config: Settings) -> Iterator[tuple[str, str]]:
+    """Recipes that have a bundle in the store, and its reference."""
+    for slug in recipe.names():
+        for stage in recipe.load(slug).stage:
+            name = getattr(stage, "bundle", None)
+            if name is not None and store.versions(config.bundles, name):
+                yield slug, f"{name}@{store.versions(config.bundles, name)[-1]}"
+
+
+def _measured(config: Settings, slug: str, ref: str, quick: bool) -> tuple[list[Row], list[Row]]:
+    runs, seconds = (QUICK_RUNS, QUICK_SECONDS) if quick else (RUNS, SECONDS)
+    facts = recipe.load(slug)
+    records = open_dataset(facts.data.source, data=config.data).split("test").records
+    chosen = list(islice(cycle(records), QUICK_ITEMS if quick else ITEMS))
+    raw, wired = [record.path or record.value for record in chosen], [_wire(facts.modality, one) for one in chosen]
+    embedded: list[Row] = []
+    bundle = store.open_ref(config.bundles, ref)
+    megabytes = sum(file.stat().st_size for file in bundle.path.rglob("*") if file.is_file()) / 1e6
+    with peers.running(peers.enfold(config, ref), config.home / "benchmarks") as server:
+        for size in bundle.manifest.sizes or (None,):
+            model = enfold.open(ref, size=size, threads=peers.THREADS)
+            entry = model.entry(modality=facts.modality)
+            model.embed(raw[:EACH], entry)
+            own = [_timed(partial(model.embed, raw, entry)) for _ in range(runs)]
+            asked = {"entry": entry, "size": size} if size else {"entry": entry}
+            bodies = [orjson.dumps({"items": wired[at : at + EACH], **asked}) for at in range(0, len(wired), EACH)]
+            found = [load.wrk(server.url, bodies, connections=CONNECTIONS, seconds=seconds) for _ in range(runs)]
+            inside, served = len(raw) / median(own), median(one.per_second for one in found) * EACH
+            embedded.append(
+                {
+                    "method": slug,
+                    "items": facts.modality,
+                    "bundle": ref,
+                    "size": size,
+                    "MB": megabytes,
+                    "in process/s": inside,
+                    "over HTTP/s": served,
+                    "of in process": served / inside,
+                    "failed": _failures(found),
+                }
+            )
+        answered = [_answers(server, task, ref, slug, wired, seconds, runs) for task in bundle.manifest.tasks]
+    return embedded, answered
+
+
+def _answers(
+    server: peers.Server, task: str, ref: str, slug: str, wired: list[dict[str, Any]], seconds: float, runs: int
+) -> Row:
+    items = [{"text": words} for words in WORDS] if task in BEGIN_WITH_TEXT else wired
+    options = tasks.get(task).trial
+    bodies = [orjson.dumps({"items": [item], "task": task, "options": options}) for item in items]
+    url = server.url.replace("/embed", "/predict")
+    found = [load.wrk(url, bodies, connections=CONNECTIONS, seconds=seconds) for _ in range(runs)]
+    rate = median(one.per_second for one in found)
+    return {
+        "method": slug,
+        "bundle": ref,
+        "task": task,
+        "answers/s": rate,
+        "p50 ms": median(one.p50 for one in found) * 1000,
+        "failed": _failures(found),
+    }
+
+
+def _failures(found: list[load.Load]) -> dict[str, int]:
+    return {status: count for one in found for status, count in one.failed.items()}
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    started = perf_counter()
+    work()
+    return perf_counter() - started
+
+
+def _wire(modality: str, record: Record) -> dict[str, Any]:
+    """An item as a request has it."""
+    if record.path is not None:
+        return {modality: base64.b64encode(record.path.read_bytes()).decode()}
+    return {modality: record.value if modality == "text" else orjson.loads(record.value or "null")}
