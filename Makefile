@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo demo-ui test test-browser check docs bench soak
+.PHONY: setup demo demo-ui test test-claims test-browser fuzz check docs bench soak kills
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -18,10 +18,17 @@ demo-ui: setup
 	$(BIN)/enfold demo --ui
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist worksteal
+
+test-claims: setup
+	$(BIN)/python -m pytest tests/e2e/test_recipes.py -m '' -k claim
 
 test-browser: setup
 	$(BIN)/python -m pytest tests/browser
+
+COUNT ?= 2000
+fuzz: setup
+	FUZZ=$(COUNT) $(BIN)/python -m pytest -m '' tests/fuzz -s
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -30,7 +37,7 @@ check: setup
 	$(BIN)/lint-imports
 
 docs: setup
-	$(BIN)/python -m training.catalogue > docs/catalogue.md
+	$(BIN)/python -m training.catalogue
 	$(BIN)/python -m benchmarks.harness.report
 
 bench: setup
@@ -42,3 +49,6 @@ bench: setup
 
 soak: setup
 	$(BIN)/enfold bench soak
+
+kills: setup
+	$(BIN)/enfold bench kills

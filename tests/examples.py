@@ -5,6 +5,8 @@ A modality is in the suite by having its examples here: a file for every suffix 
 
 import gzip
 import io
+import json
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -14,19 +16,32 @@ from typing import Any
 
 import av
 import laspy
+import networkx
 import nibabel
 import numpy as np
+import pyarrow as pa
 import soundfile
 import trimesh
+from Bio.Data.IUPACData import protein_letters_1to3_extended
+from Bio.PDB import MMCIFIO, PDBParser
 from PIL import Image
+from pyarrow import parquet
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from enfold.modalities import get
 from enfold.modalities.audio import AudioPreprocess
+from enfold.modalities.graph import GraphPreprocess
 from enfold.modalities.image import ImagePreprocess, Tile
 from enfold.modalities.multispectral import Band, MultispectralPreprocess, Raster
 from enfold.modalities.points import PointsPreprocess
+from enfold.modalities.protein import ProteinPreprocess
+from enfold.modalities.radiance import RadiancePreprocess
+from enfold.modalities.records import RecordsPreprocess
+from enfold.modalities.series import SeriesPreprocess
+from enfold.modalities.splats import SplatsPreprocess, ply
+from enfold.modalities.table import TablePreprocess
 from enfold.modalities.text import TOKENIZER, TextPreprocess
+from enfold.modalities.trajectory import TrajectoryPreprocess
 from enfold.modalities.video import VideoPreprocess
 from enfold.modalities.volume import VolumePreprocess
 from tests import scans
@@ -128,20 +143,288 @@ def _multispectral() -> Examples:
     )
 
 
-def _text() -> Examples:
-    def write(folder: Path) -> None:
-        words = {word: i for i, word in enumerate(("[PAD]", "[UNK]", *"abcdefghijklmnopqrstuvwxyz"))}
-        tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        (folder / "resources").mkdir(parents=True, exist_ok=True)
-        tokenizer.save(str(folder / TOKENIZER))
+def _table() -> Examples:
+    row = {"age": 61, "sex": "f", "smoker": True, "grade": None, "note": "a b c d e f g h"}
+    spread = [row | {"age": 30.5, "smoker": False}, row | {"age": 90, "grade": 2}, row | {"grade": 3}]
 
+    def write(folder: Path) -> None:
+        modality = get("table")(None)
+        words(folder, "abcdefghijklmnopqrstuvwxyz")
+        for path, content in get("table")(modality.Preprocess()).learnt(map(modality.read, spread)).items():
+            (folder / path).write_bytes(content)
+
+    listed = ",".join(row) + "\n61,f,true,,a b c d e f g h\n"
+    return Examples(
+        TablePreprocess(max_tokens=16, name_pieces=4),
+        {".json": json.dumps(row).encode(), ".csv": listed.encode()},
+        large=json.dumps(row | {f"{one} {two}": f"{two} {one}" for one in "abcd" for two in "efgh"}).encode(),
+        bad={
+            "nothing": b"",
+            "an empty object": b"{}",
+            "no values": b'{"age": null, "sex": NaN}',
+            "a list": b'[{"age": 3}]',
+            "a list in a cell": b'{"age": [1, 2]}',
+            "an object in a cell": b'{"age": {"years": 3}}',
+            "cut short": b'{"age": 3',
+            "infinity": b'{"age": Infinity}',
+            "a huge number": b'{"age": ' + b"9" * 400 + b"}",
+            "far from training": b'{"age": 1e9}',
+            "a word for a number": b'{"age": "old"}',
+            "none of the trained columns": b'{"weight": 3}',
+            "no name": b'{"": 3}',
+            "a name twice": b'{"age": 3, "age": 4}',
+            "a name twice in a CSV": b"age,age\n3,4\n",
+            "two rows": b"age,sex\n3,f\n4,m\n",
+            "a cell too many": b"age\n3,4\n",
+            "two encodings": "note,sex\né,f\n".encode() + b"\xe9",
+            "a text of 1 MB": json.dumps({"note": "x" * 2**20}).encode(),
+            "a CSV with a text of 1 MB": b"note\n" + b"x" * 2**20,
+            "too many columns": json.dumps({f"c{i}": i for i in range(10_001)}).encode(),
+            "deep": b'{"age": ' + b"[" * 100_000,
+        },
+        write=write,
+    )
+
+
+def _records() -> Examples:
+    events = [
+        {"time": 0, "code": "weight", "value": 81.5},
+        {"time": 0, "code": "cough"},
+        {"time": 40.5, "code": "weight", "value": 79},
+        {"time": 400, "code": "fever", "value": 38.5},
+    ]
+    person = {"events": events, "about": {"age": 61, "sex": "f"}, "until": 800}
+    others = [person | {"about": {"age": 30, "sex": "m"}}, person]
+    listed = "time,code,value\n0,weight,81.5\n40.5,weight,79\n0,cough,\n60,fever,39\n500,cough,\n"
+
+    def write(folder: Path) -> None:
+        modality = get("records")(RecordsPreprocess())
+        (folder / "resources").mkdir(parents=True, exist_ok=True)
+        for path, content in modality.learnt(map(modality.read, others)).items():
+            (folder / path).write_bytes(content)
+
+    def event(**facts: Any) -> bytes:
+        return json.dumps([{"time": 1, "code": "cough"} | facts]).encode()
+
+    return Examples(
+        RecordsPreprocess(max_visits=8, visit_codes=3, places=4),
+        {
+            ".json": json.dumps(person).encode(),
+            ".csv": listed.encode(),
+            ".parquet": columnar(
+                {"time": [0.0, 3, 9, 400], "code": ["cough", "fever", "weight", "cough"], "value": [None, 39, 80, None]}
+            ),
+        },
+        large=json.dumps([{"time": 30 * i, "code": "cough"} for i in range(30)]).encode(),
+        bad={
+            "nothing": b"",
+            "a text": b"nothing of the kind",
+            "no events": b'{"events": [], "about": {"age": 3}}',
+            "a number": b'{"events": 3}',
+            "another field": b'{"events": [{"time": 1, "code": "cough"}], "name": "x"}',
+            "an event without a time": b'[{"code": "cough"}]',
+            "an event without a code": event(code=" "),
+            "a negative time": event(time=-3),
+            "infinity": b'[{"time": Infinity, "code": "cough"}]',
+            "a time in seconds": event(time=1_700_000_000),
+            "no time": event(time="yesterday"),
+            "days and dates": b'[{"time": 1, "code": "cough"}, {"time": "2020-01-01", "code": "cough"}]',
+            "words for a value": event(value="high"),
+            "an event after the end": b'{"events": [{"time": 9, "code": "cough"}], "until": 8}',
+            "no code that training knows": event(code="plague"),
+            "a long code": event(code="x" * 300),
+            "a fact of another kind": b'{"events": [{"time": 1, "code": "cough"}], "about": {"age": "old"}}',
+            "several persons": b"person,time,code\n1,0,cough\n2,3,cough\n",
+            "a row too long": b"time,code\n1,cough,3\n",
+            "two encodings": "time,code\n1,é\n".encode() + b"2,\xe9\n",
+            "too many events": b"time,code\n" + b"1,a\n" * 200_001,
+            "deep": b"[" * 100_000,
+        },
+        write=write,
+    )
+
+
+def _trajectory() -> Examples:
+    def steps(count: int) -> dict[str, Any]:
+        return {"actions": [i % 3 for i in range(count)], "rewards": [0.25 * i for i in range(count)]}
+
+    def changed(**facts: Any) -> bytes:
+        return json.dumps(steps(4) | facts).encode()
+
+    return Examples(
+        TrajectoryPreprocess(actions=3, horizon=8),
+        {".json": changed()},
+        large=json.dumps(steps(20)).encode(),
+        bad={
+            "nothing": b"",
+            "a text": b"nothing of the kind",
+            "a list": b"[1, 2]",
+            "no rewards": b'{"actions": [1]}',
+            "fewer rewards": changed(rewards=[1]),
+            "a fourth action": changed(actions=[0, 1, 2, 3]),
+            "a negative action": changed(actions=[0, 1, 2, -1]),
+            "half an action": changed(actions=[0, 1, 2, 0.5]),
+            "infinity": changed(rewards=[0, 1, 2, float("inf")]),
+            "words": changed(rewards=[0, 1, 2, "much"]),
+            "a state too few": changed(observations=[1, 1, 1, 1]),
+            "states of two lengths": changed(observations=[[1], [1], [1], [1], [1, 2]]),
+            "states of two numbers": changed(observations=[[1, 2]] * 5),
+            "an end without a beginning": changed(next_observations=[1, 1, 1, 1]),
+            "another field": changed(done=[False] * 4),
+            "a query of two numbers": changed(query=[1, 2]),
+            "deep": b'{"actions": ' + b"[" * 100_000,
+        },
+    )
+
+
+PEPTIDE = "MKTAYIAKQRWGDEVHPFSNCLXB"
+
+
+def pdb(*sequences: str, element: str = "ATOM  ") -> bytes:
+    """Chains A, B, … of a file of the Protein Data Bank, each a helix of C-alpha and C-beta."""
+    names, lines, serial = {letter: name.upper() for letter, name in protein_letters_1to3_extended.items()}, [], 0
+    for number, sequence in enumerate(sequences):
+        chain = "ABCDEFGH"[number]
+        for place, letter in enumerate(sequence, 1):
+            turn, rise = np.radians(100 * place), 1.5 * place
+            for atom, far in (("CA", 2.3), ("CB", 3.3))[: 1 if letter == "G" else 2]:
+                serial += 1
+                x, y, z = far * np.cos(turn) + 20 * number, far * np.sin(turn), rise
+                lines.append(
+                    f"{element}{serial:5d}  {atom:<3} {names[letter]} {chain}{place:4d}    {x:8.3f}{y:8.3f}{z:8.3f}"
+                    "  1.00  0.00           C"
+                )
+        lines.append("TER")
+    return "\n".join([*lines, "END", ""]).encode()
+
+
+def mmcif(file: bytes) -> bytes:
+    """The same as mmCIF."""
+    written, found = MMCIFIO(), io.StringIO()
+    written.set_structure(PDBParser(QUIET=True).get_structure("one", io.StringIO(file.decode())))
+    written.save(found)
+    return found.getvalue().encode()
+
+
+def _protein() -> Examples:
+    fasta, folded = f">one of us\n{PEPTIDE[:12]}\n{PEPTIDE[12:].lower()}\n".encode(), pdb(PEPTIDE)
+    two = pdb("MKTAYI", "WGDEVH")
+    return Examples(
+        ProteinPreprocess(max_residues=16, overlap=4),
+        {
+            **dict.fromkeys((".fasta", ".fa", ".faa"), fasta),
+            **dict.fromkeys((".pdb", ".ent"), folded),
+            **dict.fromkeys((".cif", ".mmcif"), mmcif(folded)),
+            ".json": json.dumps({"sequence": PEPTIDE, "name": "one of us"}).encode(),
+            ".txt": f"{PEPTIDE[:10]} {PEPTIDE[10:]}*\n".encode(),
+        },
+        large=f">long\n{PEPTIDE * 9}".encode(),
+        bad={
+            "nothing": b"",
+            "blanks": b" \n",
+            "gaps alone": b">gaps\n---...---\n",
+            "a header alone": b">nobody\n",
+            "two records": fasta + fasta,
+            "a number": b"MKT4AYI",
+            "a letter beyond ASCII": "MKTÄYI".encode(),
+            "a stop within": b"MKT*AYI",
+            "a gene": b">gene\n" + b"ATGACCGCGTACATT" * 3,
+            "no UTF-8": b"\xff\xfeMKT",
+            "two chains": two,
+            "two chains in mmCIF": mmcif(two),
+            "a chain that is not there": json.dumps({"structure": two.decode(), "chain": "C"}).encode(),
+            "a chain of a sequence": b'{"sequence": "MKT", "chain": "A"}',
+            "a number for a sequence": b'{"sequence": 3}',
+            "a list": b'{"sequence": ["M"]}',
+            "cut short": b'{"sequence": "MKT"',
+            "a structure without atoms": b"HEADER    HYDROLASE\nSEQRES   1 A    3  MET LYS THR\nEND\n",
+            "coordinates that are words": folded.replace(b"1.500", b"north"),
+            "water alone": pdb("X", element="HETATM").replace(b"XAA", b"HOH"),
+            "mmCIF without atoms": b"data_one\n_entry.id one\n",
+            "mmCIF cut within a loop": mmcif(folded)[:600],
+            "deep": b'{"sequence": ' + b"[" * 100_000,
+        },
+    )
+
+
+def ring(count: int) -> dict[str, Any]:
+    """A graph of so many nodes in a circle, each with two numbers and a text; node 1 is its centre."""
+    nodes = [{"id": f"n{i}", "text": f"{'red' if i % 2 else 'blue'} thing", "x": [i / 10, i % 3]} for i in range(count)]
+    return {"nodes": nodes, "edges": [[f"n{i}", f"n{(i + 1) % count}"] for i in range(count)], "centre": "n1"}
+
+
+def graphml(count: int) -> bytes:
+    """A circle again, its numbers by name."""
+    made = networkx.cycle_graph(count)
+    for node, facts in made.nodes(data=True):
+        facts |= {"charge": node % 2, "mass": 1.5 * node, "text": "green thing"}
+    return "\n".join(networkx.generate_graphml(made)).encode()
+
+
+def _graph() -> Examples:
+    def changed(**facts: Any) -> bytes:
+        return json.dumps(ring(5) | facts).encode()
+
+    def numbers(*rows: Any) -> bytes:
+        return json.dumps({"x": rows, "edges": [[0, 1]]}).encode()
+
+    file = graphml(4)
+    return Examples(
+        GraphPreprocess(features=2, neighbours=3, max_nodes=8),
+        {".json": changed(), ".graphml": file},
+        large=json.dumps(ring(20)).encode(),
+        bad={
+            "nothing": b"",
+            "a text": b"nothing of the kind",
+            "a list": b"[[0, 1]]",
+            "no nodes": b'{"nodes": [], "edges": []}',
+            "a node twice": changed(nodes=ring(5)["nodes"] + ring(1)["nodes"]),
+            "an edge into nowhere": changed(edges=[["n0", "n9"]]),
+            "an edge of three": changed(edges=[["n0", "n1", "n2"]]),
+            "an edge of one end": changed(edges=[{"source": "n0"}]),
+            "edges that are a number": changed(edges=3),
+            "nodes that are words": changed(nodes=["n0", "n1"]),
+            "a node that is null": changed(nodes=[None]),
+            "null for a number": numbers([1, 2], [1, None]),
+            "null for an edge": changed(edges=[None]),
+            "null for an end": changed(edges=[["n0", None]]),
+            "a centre elsewhere": changed(centre="n9"),
+            "a text too few": changed(nodes=[*ring(5)["nodes"][1:], {"id": "n0", "x": [1, 2]}]),
+            "NaN": numbers([1, 2], [1, float("nan")]),
+            "infinity": numbers([1, 2], [float("inf"), 2]),
+            "a huge number": numbers([1, 2], [10**400, 2]),
+            "a word for a number": numbers([1, 2], [1, "much"]),
+            "three numbers": numbers([1, 2, 3], [1, 2, 3]),
+            "one number more": numbers([1, 2], [1, 2, 3]),
+            "no numbers": b'{"nodes": [{"id": 1}, {"id": 2}], "edges": [[1, 2]]}',
+            "a number under another name": file.replace(b'"charge"', b'"load"', 1).replace(
+                b'<data key="d0">0</data>', b"", 1
+            ),
+            "a document type": b"<!DOCTYPE graphml>" + file,
+            "a document type in UTF-16": ("<!DOCTYPE graphml>" + file.decode()).encode("utf-16-le"),
+            "GraphML that is none": file.replace(b"graphml", b"graph"),
+            "an edge into nowhere in GraphML": file.replace(b'target="1"', b'target="9"'),
+            "deep": b'{"nodes": ' + b"[" * 100_000,
+        },
+    )
+
+
+def words(folder: Path, known: Sequence[str]) -> None:
+    """A tokenizer of these words."""
+    numbers = {word: i for i, word in enumerate(("[PAD]", "[UNK]", *known))}
+    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    (folder / "resources").mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / TOKENIZER))
+
+
+def _text() -> Examples:
     return Examples(
         TextPreprocess(max_tokens=8, overlap_tokens=2),
         dict.fromkeys((".txt", ".md"), b"a b c"),
         large=b"a b c d " * 9,
         bad={"nothing": b"", "blanks": b" \n", "no UTF-8": b"\xff\xfe a"},
-        write=write,
+        write=lambda folder: words(folder, "abcdefghijklmnopqrstuvwxyz"),
     )
 
 
@@ -185,6 +468,8 @@ def _points() -> Examples:
     huge = exported(trimesh.PointCloud(cloud), "ply").replace(b"vertex 300", b"vertex 900000000", 1)
     holes = cloud.copy()
     holes[7, 1] = np.nan
+    scan, squeezed, many = las("las"), las("laz"), struct.pack("<I", 4_000_000_000)
+    [table] = struct.unpack_from("<q", squeezed, laspy.open(io.BytesIO(squeezed)).header.offset_to_point_data)
     return Examples(
         PointsPreprocess(points=64, patches=8, neighbours=4, window=4.0),
         {
@@ -192,8 +477,8 @@ def _points() -> Examples:
             ".obj": exported(box, "obj"),
             ".stl": exported(box, "stl"),
             ".xyz": "\n".join(" ".join(map(str, row)) for row in cloud).encode(),
-            ".las": las("las"),
-            ".laz": las("laz"),
+            ".las": scan,
+            ".laz": squeezed,
             ".npy": npy(cloud),
         },
         large=npy(np.concatenate([cloud, cloud + np.array((40, 0, 0)), cloud + np.array((0, 40, 0))])),
@@ -207,9 +492,150 @@ def _points() -> Examples:
             "NaN": npy(holes),
             "far away": npy(cloud * 1e30),
             "objects": npy(np.array([[None] * 3] * 9)),
+            "a header that never ends": npy(cloud).replace(b"}", b"(", 1),
+            "records without number": scan[:100] + many + scan[104:],
+            "chunks without number": squeezed[: table + 4] + many + squeezed[table + 8 :],
             "no faces": b"solid nothing\nendsolid nothing\n",
             "no area": b"v 0 0 0\nv 1 1 1\nv 2 2 2\n" * 3 + b"f 1 2 3\n",
             "an announcement": huge,
+        },
+    )
+
+
+def splats(count: int, seed: int = 0) -> np.ndarray:
+    """A cloud of small Gaussians of all colours, [count, 14]."""
+    rng = np.random.default_rng(seed)
+    turn = rng.normal(size=(count, 4))
+    turn *= np.sign(turn[:, :1]) / np.linalg.norm(turn, axis=1, keepdims=True)
+    place, opacity = rng.normal(size=(count, 3)) * (3, 2, 1), rng.uniform(0.1, 0.9, (count, 1))
+    scale, colour = rng.uniform(0.05, 0.3, (count, 3)), rng.uniform(-1.5, 1.5, (count, 3))
+    return np.concatenate([place, opacity, scale, turn, colour], 1)
+
+
+def _splats() -> Examples:
+    cloud = splats(300)
+
+    def changed(column: int, to: float) -> np.ndarray:
+        other = cloud.copy()
+        other[7, column] = to
+        return other
+
+    apart = [cloud, cloud, cloud]
+    for number, offset in enumerate(((0, 0), (40, 0), (0, 40))):
+        apart[number] = cloud.copy()
+        apart[number][:, :2] += offset
+    file = ply(cloud)
+    return Examples(
+        SplatsPreprocess(splats=64, patches=8, neighbours=10, window=4.0),
+        {".ply": file},
+        large=ply(np.concatenate(apart)),
+        bad={
+            "nothing": b"",
+            "a text": b"nothing of the kind",
+            "no splats": ply(cloud[:0]),
+            "one splat": ply(cloud[:1]),
+            "one place": ply(cloud[[0] * 50]),
+            "NaN": ply(changed(1, np.nan)),
+            "far away": ply(changed(0, 1e30)),
+            "no rotation": ply(np.where(np.arange(14) // 4 == 2, 0.0, np.where(np.arange(14) == 7, 0.0, cloud))),
+            "no opacities": file.replace(b"float opacity", b"float clarity"),
+            "bare points": bytes(trimesh.PointCloud(cloud[:, :3]).export(file_type="ply")),
+            "an announcement": file.replace(b"vertex 300", b"vertex 100000000"),
+            "a list": file.replace(b"property float nx", b"property list uchar int nx"),
+        },
+    )
+
+
+def field(side: int = 12, metres: float = 2.4) -> dict[str, np.ndarray]:
+    """The arrays of a radiance field: a floor, and a block on it of a colour of its own."""
+    density, rgb = np.zeros((side, side, side), np.float32), np.full((side, side, side, 3), 0.5, np.float32)
+    density[:, :, 0], density[2:6, 3:7, 1:5] = 40, 30
+    rgb[2:6, 3:7, 1:5] = (0.8, 0.2, 0.1)
+    return {"density": density, "rgb": rgb, "bounds": np.array([[-1.0, 0, 0], [metres - 1, metres, metres]])}
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    """Arrays as a .npz file, whatever they are."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=True, **arrays)
+    return file.getvalue()
+
+
+def _radiance() -> Examples:
+    found = field()
+    holes, infinite = found["density"].copy(), found["rgb"].copy()
+    holes[3, 3, 3], infinite[3, 3, 3, 0] = np.nan, np.inf
+    bounds = found["bounds"]
+    return Examples(
+        RadiancePreprocess(size=16, voxel=0.2),
+        {".npz": npz(**found)},
+        large=npz(**field(30, 6.0)),
+        bad={
+            "nothing": b"",
+            "a text": b"nothing of the kind",
+            "a picture": _picture("PNG"),
+            "an empty zip": zipped({}),
+            "no bounds": npz(density=found["density"], rgb=found["rgb"]),
+            "bounds of one corner": npz(**found | {"bounds": bounds[0]}),
+            "bounds the wrong way round": npz(**found | {"bounds": bounds[::-1]}),
+            "bounds without height": npz(**found | {"bounds": bounds * (1, 1, 0)}),
+            "bounds that are not finite": npz(**found | {"bounds": bounds * np.nan}),
+            "bounds far away": npz(**found | {"bounds": bounds * 1e30}),
+            "negative density": npz(**found | {"density": -found["density"]}),
+            "a density that is not finite": npz(**found | {"density": holes}),
+            "a density of 1e300": npz(**found | {"density": found["density"].astype(float) * 1e300}),
+            "a colour that is not finite": npz(**found | {"rgb": infinite}),
+            "colours of 0 to 255 as floats": npz(**found | {"rgb": found["rgb"] * 255}),
+            "four channels": npz(**found | {"rgb": np.repeat(found["rgb"], 2, 3)[..., :4]}),
+            "no channels": npz(**found | {"rgb": found["rgb"][..., 0]}),
+            "colours of another grid": npz(**found | {"rgb": found["rgb"][1:]}),
+            "two axes": npz(**found | {"density": found["density"][0]}),
+            "no voxels": npz(**{name: array[:0] for name, array in found.items()} | {"bounds": bounds}),
+            "nothing in it": npz(**found | {"density": found["density"] * 0}),
+            "complex": npz(**found | {"density": found["density"].astype(np.complex64)}),
+            "words": npz(**found | {"density": np.full(found["density"].shape, "a")}),
+            "objects": npz(**found | {"density": np.full(found["density"].shape, None)}),
+            "no arrays": zipped({f"{name}.npy": b"no array" for name in found}),
+        },
+    )
+
+
+def _series() -> Examples:
+    days = np.arange("2020-01-01", "2020-02-10", dtype="M8[D]")
+    course = np.sin(np.arange(40) / 3)[:, None] * (1, 20) + (0, 100)
+
+    def table(values: np.ndarray, columns: str = "date,warm,load") -> bytes:
+        rows = (f"{day}," + ",".join(map(str, row)) for day, row in zip(days, values, strict=False))
+        return "\n".join([columns, *rows]).encode()
+
+    columns = {"date": days, "warm": course[:, 0], "load": course[:, 1]}
+    backwards = table(course).splitlines()
+    return Examples(
+        SeriesPreprocess(window=24),
+        {".csv": table(course), ".parquet": columnar(columns), ".npy": npy(course)},
+        large=npy(np.tile(course, (3, 1))),
+        bad={
+            "nothing": b"",
+            "a text": b"nothing of the kind\nat all",
+            "a header alone": b"date,warm",
+            "one value": b"3.5",
+            "a ragged table": table(course) + b",7",
+            "a word": table(course) + b"\n2020-03-01,cold,1",
+            "two encodings": table(course) + "\n2020-03-01,1,\u00e9".encode("latin-1"),
+            "backwards": b"\n".join([backwards[0], *backwards[:0:-1]]),
+            "a day twice": table(course) + b"\n2020-02-09,1,1",
+            "a day that is none": table(course) + b"\n2020-02-31,1,1",
+            "before the beginning": b"time,value\n-3,1\n-2,1\n-1,4",
+            "infinity": npy(np.full((30, 1), np.inf)),
+            "no values": npy(np.full((30, 1), np.nan)),
+            "no steps": npy(np.zeros((0, 2))),
+            "three axes": npy(np.zeros((9, 2, 2))),
+            "objects": npy(np.array([[None]] * 9)),
+            "out of reach": npy(course * 1e200),
+            "unlike steps": b"[[1, 2], [3]]",
+            "a truth": b"[1, true, 2]",
+            "no values in JSON": b'{"times": [1, 2]}',
+            "words in JSON": b'{"values": [1, 2], "unit": "m"}',
         },
     )
 
@@ -284,6 +710,13 @@ def sound(values: np.ndarray, kind: str, coding: str | None = None, rate: int = 
     """Samples [S] or [S, channels] as a file."""
     file = io.BytesIO()
     soundfile.write(file, values, rate, format=kind, subtype=coding)
+    return file.getvalue()
+
+
+def columnar(columns: Mapping[str, Any]) -> bytes:
+    """Columns as a .parquet file."""
+    file = io.BytesIO()
+    parquet.write_table(pa.table(dict(columns)), file)
     return file.getvalue()
 
 

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -72,6 +73,25 @@ def start(home: Path, *words: str, **settings: str) -> Running:
 def stop(server: Running) -> None:
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(timeout=20)
+
+
+@contextmanager
+def object_store() -> Iterator[dict[str, str]]:
+    """A real S3 server of moto in a process of its own; gives the environment by which a driver finds it."""
+    port = ports.free()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: answers(f"{url}/moto-api/"), 60)
+        keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+        yield {"AWS_ENDPOINT_URL": url, **keys}
+    finally:
+        server.kill()
+        server.wait()
 
 
 def answers(url: str) -> bool:

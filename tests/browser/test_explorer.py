@@ -4,6 +4,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
+from tests import trained
 from tests.browser.conftest import SCREENSHOTS
 from tests.servers import Running
 
@@ -29,7 +30,7 @@ def test_a_lasso_on_the_map_brings_out_pictures(page: Page, explorer: str):
 
 
 def test_a_dropped_picture_finds_itself(page: Page, explorer: str, server: Running):
-    page.goto(f"{explorer}/?collection=shapes")
+    page.goto(f"{explorer}/search?collection=shapes")
     picture = next(Path(server.home / "shapes/round").glob("*.png"))
     page.locator("input[type=file]").set_input_files(picture)
     first = page.locator("[data-testid=stText]").first
@@ -39,10 +40,74 @@ def test_a_dropped_picture_finds_itself(page: Page, explorer: str, server: Runni
 
 
 def test_similar_leads_on_and_the_address_can_be_shared(page: Page, browser: Browser, explorer: str, server: Running):
-    page.goto(f"{explorer}/?collection=shapes")
+    page.goto(f"{explorer}/search?collection=shapes")
     page.locator("input[type=file]").set_input_files(next(Path(server.home / "shapes/round").glob("*.png")))
     page.get_by_text("similar").nth(1).click(timeout=_MILLISECONDS)
     page.wait_for_url("**id=*", timeout=_MILLISECONDS)
     again = browser.new_page()
     again.goto(page.url)
     expect(again.get_by_text("of 40 points of tiny@1")).to_be_visible(timeout=_MILLISECONDS)
+
+
+def test_a_card_opens_its_item_and_a_cloud_can_be_turned(page: Page, explorer: str, server: Running):
+    with server.client() as client:
+        [first, *_] = client.search("clouds", item=server.home / "clouds/0.npy", modality="points").hits
+    page.goto(f"{explorer}/search?collection=clouds&id={first.id}")
+    page.get_by_text("open", exact=True).first.click(timeout=_MILLISECONDS)
+    page.wait_for_url("**/item?*", timeout=_MILLISECONDS)
+    scene = page.locator(".js-plotly-plot canvas").first
+    expect(scene).to_be_visible(timeout=_MILLISECONDS)
+    expect(page.get_by_text("open", exact=True)).to_have_count(6, timeout=_MILLISECONDS)
+    before = scene.screenshot()
+    scene.hover()
+    page.mouse.down()
+    page.mouse.move(700, 500, steps=8)
+    page.mouse.up()
+    assert scene.screenshot() != before
+    page.screenshot(path=SCREENSHOTS / "item.png", full_page=True)
+
+
+def test_home_searches_everything_by_a_dropped_picture(page: Page, explorer: str, server: Running):
+    page.goto(explorer)
+    expect(page.get_by_text("clouds@1").or_(page.get_by_text("8 vectors of"))).to_be_visible(timeout=_MILLISECONDS)
+    page.screenshot(path=SCREENSHOTS / "home.png", full_page=True)
+    page.locator("input[type=file]").set_input_files(next(Path(server.home / "shapes/round").glob("*.png")))
+    expect(page.get_by_text("round · 1.000").first).to_be_visible(timeout=_MILLISECONDS)
+    expect(page.get_by_text("similar")).to_have_count(18, timeout=_MILLISECONDS)
+
+
+def test_two_models_are_compared_on_the_same_items(page: Page, explorer: str):
+    page.goto(f"{explorer}/compare?a=shapes&b=shapes-by-other")
+    expect(page.get_by_text("Who moved most")).to_be_visible(timeout=_MILLISECONDS)
+    expect(page.get_by_text("similar")).to_have_count(12, timeout=_MILLISECONDS)
+    page.screenshot(path=SCREENSHOTS / "compare.png", full_page=True)
+
+
+def test_data_health_shows_its_lists(page: Page, explorer: str):
+    page.goto(f"{explorer}/health?collection=shapes")
+    page.get_by_role("tab", name="Odd ones").click(timeout=_MILLISECONDS)
+    expect(page.get_by_text("odder than").first).to_be_visible(timeout=_MILLISECONDS)
+    page.screenshot(path=SCREENSHOTS / "health.png", full_page=True)
+
+
+def test_a_dropped_picture_is_labelled_and_its_nearest_are_shown(page: Page, explorer: str, server: Running):
+    page.goto(f"{explorer}/predict?model=tiny@1")
+    page.locator("input[type=file]").set_input_files(next(Path(server.home / "shapes/round").glob("*.png")))
+    expect(page.get_by_text("Nearest in shapes")).to_be_visible(timeout=_MILLISECONDS)
+    expect(page.get_by_text("sure").first).to_be_visible(timeout=_MILLISECONDS)
+    expect(page.get_by_text("similar")).to_have_count(6, timeout=_MILLISECONDS)
+    page.screenshot(path=SCREENSHOTS / "predict.png", full_page=True)
+
+
+def test_a_method_is_chosen_for_my_items_and_a_run_is_watched(page: Page, explorer: str, server: Running):
+    page.goto(f"{explorer}/methods?items=image&method=gmml")
+    expect(page.get_by_text("GMML is All you Need")).to_be_visible(timeout=_MILLISECONDS)
+    expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=_MILLISECONDS)
+    page.screenshot(path=SCREENSHOTS / "methods.png", full_page=True)
+    trained.run(server.home / "runs", "gmml-1")
+    page.goto(f"{explorer}/runs?run=gmml-1")
+    expect(page.get_by_text("0 of 2 stages done")).to_be_visible(timeout=_MILLISECONDS)
+    expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible(timeout=_MILLISECONDS)
+    trained.finish(server.home / "runs", "gmml-1")  # the page looks again by itself
+    expect(page.get_by_text("1 of 2 stages done")).to_be_visible(timeout=_MILLISECONDS)
+    page.screenshot(path=SCREENSHOTS / "runs.png", full_page=True)

@@ -15,6 +15,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 def test_the_catalogue_page_is_what_make_docs_writes():
     assert (ROOT / "docs/catalogue.md").read_text() == catalogue.page(), "run make docs"
+    assert (ROOT / "enfold/catalogue.json").read_text() == catalogue.listed(), "run make docs"
 
 
 def test_the_tables_of_the_performance_page_are_what_make_docs_writes():

@@ -15,9 +15,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import nibabel
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image, ImageDraw
 
 from enfold import ports
@@ -102,6 +104,18 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     found.leaves()
 
 
+@pytest.fixture
+def store(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
+    """An object store with a bucket, which the reader's environment names."""
+    with servers.object_store() as found:
+        reader.environment |= found
+        for name, value in found.items():
+            monkeypatch.setenv(name, value)
+        files = fsspec.filesystem("s3", skip_instance_cache=True)
+        files.mkdir("bucket")
+        yield files
+
+
 def photos(folder: Path) -> None:
     """Sixty drawings of two kinds, and one called cat.jpg."""
     rng = np.random.default_rng(0)
@@ -118,11 +132,33 @@ def photos(folder: Path) -> None:
     shutil.copy(folder / "circles/00.jpg", folder / "cat.jpg")
 
 
-def test_embed_my_folder_of_photos(reader: Reader):
+def test_embed_my_folder_of_photos(reader: Reader, store: fsspec.AbstractFileSystem):
     photos(reader.folder / "photos")
+    store.put(str(reader.folder / "photos"), "bucket/photos", recursive=True)
     printed = {line: reader.types(line) for line in commands("docs/how_to/embed_photos.md")}
+    assert [name.rpartition("/")[2] for name in store.ls("bucket/vectors")] == ["part-00001.parquet"]
     found = next(text for line, text in printed.items() if line.startswith("enfold search"))
     assert "circles/00.jpg" in found or "cat.jpg" in found
+
+
+def sounds(folder: Path) -> None:
+    """Sixty notes and hisses of a second, and one called bell.wav."""
+    rng, time = np.random.default_rng(0), np.arange(8000) / 8000
+    for number in range(60):
+        label = ("notes", "hisses")[number % 2]
+        note = np.sin(2 * np.pi * rng.uniform(150, 1500) * time) * np.exp(-rng.uniform(0, 5) * time)
+        hiss = rng.normal(size=8000) * np.exp(-rng.uniform(0, 5) * time)
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / label / f"{number:02}.wav", 0.3 * (note, 0.3 * hiss)[number % 2], 8000)
+    shutil.copy(folder / "notes/00.wav", folder / "bell.wav")
+
+
+def test_sounds_videos_scans_rasters_and_shapes(reader: Reader):
+    sounds(reader.folder / "sounds")
+    printed = {line: reader.types(line) for line in commands("docs/how_to/other_kinds.md")}
+    found = next(text for line, text in printed.items() if line.startswith("enfold search"))
+    assert "notes/00.wav" in found or "bell.wav" in found
+    assert "copies" in printed["enfold index health sounds"]
 
 
 def test_the_readme_by_hand(reader: Reader):
@@ -164,6 +200,18 @@ def test_manage_bundles(reader: Reader):
     printed = {line: reader.types(line) for line in commands("docs/how_to/manage_bundles.md")}
     assert "overlap" in printed["enfold bundle diff emoji@2 emoji@3 --data photos"]
     assert "enfold bundle gc --dry-run" in printed
+
+
+def test_move_a_collection(reader: Reader):
+    photos(reader.folder / "photos")
+    for seed in range(2):
+        bundles.image_bundle(reader.folder / "home/bundles", "photos", seed=seed)
+    serve, *others = commands("docs/how_to/move_a_collection.md")
+    reader.types(serve)
+    reader.types("enfold embed photos --model photos@1 --to index://photos")
+    printed = {line: reader.types(line) for line in others}
+    assert "photos@2" in printed["enfold index info photos"]
+    assert "photos@1" in printed["enfold index upgrade photos --back"]
 
 
 def test_use_other_clients(reader: Reader):

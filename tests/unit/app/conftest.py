@@ -13,6 +13,12 @@ __all__ = ["server"]
 def explored(server: servers.Running, monkeypatch: pytest.MonkeyPatch) -> servers.Running:
     """The pages speak to that server, with empty caches."""
     monkeypatch.setenv("ENFOLD_URL", server.url)
-    for cached in (pages_server.client, pages_server.collections, pages_server.layout, pages_server.facets):
+    for cached in (
+        pages_server.client,
+        pages_server.collections,
+        pages_server.layout,
+        pages_server.health,
+        pages_server.facets,
+    ):
         cached.clear()
     return server

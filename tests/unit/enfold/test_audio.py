@@ -1,6 +1,7 @@
 """Sounds: read lazily and alike from every file, seen as Kaldi's filter bank sees them, refused where broken."""
 
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -237,6 +238,18 @@ def test_limits_are_held_against_the_header(limits, sentence, tmp_path: Path):
     for item in (data, tmp_path / "a.flac", str(tmp_path / "a.flac")):
         with pytest.raises(TooLarge, match=sentence):
             small.read(item)
+
+
+def test_a_sound_of_three_hours_is_refused_by_its_header(tmp_path: Path):
+    file, rate = tmp_path / "long.wav", 16_000
+    size = 3 * 3600 * rate * 2
+    form = struct.pack("<HHIIHH", 1, 1, rate, 2 * rate, 2, 16)  # samples, one channel of 16 bits
+    file.write_bytes(b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt " + struct.pack("<I", 16) + form)
+    with file.open("ab") as written:
+        written.write(b"data" + struct.pack("<I", size))
+    os.truncate(file, 44 + size)  # silence that no disk holds
+    with pytest.raises(TooLarge, match=r"lasts 10,800 s; at most 3,600 s"):
+        MODALITY.read(file)
 
 
 def test_a_header_that_lies_about_its_length_is_refused():

@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from importlib import import_module
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
-from enfold import cli
+from enfold import cli, tables
 from enfold.errors import WrongUse
 
 
@@ -68,3 +70,12 @@ def test_benchmarks_are_found_from_anywhere_and_missed_in_one_sentence(monkeypat
     monkeypatch.setitem(sys.modules, "benchmarks", None)
     with pytest.raises(WrongUse, match="needs a checkout"):
         cli._call("bench", [])
+
+
+def test_names_stay_whole_beside_long_texts():
+    hits = [{"score": 0.5, "id": f"help/{name}.txt", "text": "Open the sign-in page. " * 40} for name in ("one", "two")]
+    console = Console(width=60, file=StringIO())
+    console.print(tables.table(hits))
+    lines = console.file.getvalue().splitlines()
+    assert sum("help/one.txt" in line or "help/two.txt" in line for line in lines) == 2
+    assert len(lines) < 15  # a long text takes a few lines of the screen, not the whole of it

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 from PIL import Image
 
@@ -62,6 +63,38 @@ def test_every_layout_holds_the_same_pixels(compression, layout, kind):
     layout = layout if "planarconfig" in layout else layout | {"planarconfig": "contig"}
     found = reader().read(written(stored, compression=compression, **layout))
     np.testing.assert_array_equal(found.values, values.astype(np.float32))
+
+
+@pytest.mark.parametrize("interleave", ["band", "pixel"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"compress": "deflate", "predictor": 2, "tiled": True, "blockxsize": 16, "blockysize": 16},
+        {"compress": "lzw", "dtype": "int16", "nodata": -9999},
+        {"compress": "zstd", "dtype": "float32", "nodata": float("nan")},
+        {"driver": "COG", "compress": "deflate", "blocksize": 128},
+    ],
+    ids=["plain", "tiles", "nodata", "float", "cloud-optimised"],
+)
+def test_what_gdal_writes_is_read_as_gdal_reads_it(how, interleave, tmp_path):
+    """Sentinel-2's bands, in its projection (UTM), with names and a nodata value."""
+    values = np.random.default_rng(0).integers(0, 10_000, (4, 40, 50)).astype(how.get("dtype", "uint16"))
+    if (nodata := how.get("nodata")) is not None:
+        values[2, 3:6, 7] = nodata
+    place = rasterio.transform.from_origin(399_960, 5_300_040, 10, 10)
+    facts = {"driver": "GTiff", "count": 4, "height": 40, "width": 50, "dtype": values.dtype, "interleave": interleave}
+    file = tmp_path / "scene.tif"
+    with rasterio.open(file, "w", **facts | how, crs="EPSG:32633", transform=place) as scene:
+        scene.write(values)
+        for number, name in enumerate(("B02", "B03", "B04", "B08"), 1):
+            scene.set_band_description(number, name)
+    found = reader().read(file)
+    with rasterio.open(file) as scene:
+        np.testing.assert_array_equal(found.values, scene.read(masked=True).astype(np.float32).filled(np.nan))
+    assert found.bands == ("B02", "B03", "B04", "B08")
+    assert found.crs == "EPSG:32633"
+    np.testing.assert_allclose(found.affine, np.array(place)[:6].reshape(2, 3))
 
 
 def test_one_band_needs_no_third_axis():

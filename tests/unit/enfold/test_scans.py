@@ -1,6 +1,7 @@
 """NRRD and DICOM: read as the other formats are, in order and in place; what does not fit together is refused."""
 
 import io
+import os
 import warnings
 import zipfile
 import zlib
@@ -257,6 +258,15 @@ def test_limits_hold_before_pixels_are_read(tmp_path):
     frames = dicom(0, NumberOfFrames=2**31 - 1)
     with pytest.raises(BadItem, match="does not say where each lies"):
         MODALITY.read(saved(frames))
+
+
+def test_a_series_of_two_gigabytes_is_refused_unread(tmp_path):
+    for number in range(200):
+        file = tmp_path / f"{number}.dcm"
+        file.touch()
+        os.truncate(file, 11 * 2**20)  # of nothing: reading one of them would find no DICOM
+    with pytest.raises(TooLarge, match=r"2,306,867,200 bytes; they may have 268,435,456 in all"):
+        MODALITY.read(tmp_path)
 
 
 def test_a_zip_that_is_no_series_is_refused(tmp_path):

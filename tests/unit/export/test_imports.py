@@ -70,6 +70,9 @@ def test_prompt_lower_case_truncation_and_a_missing_normalize_are_kept(spoilt, d
     assert abs(np.linalg.norm(loud) - 1) > 0.01
     expected = by_hand(spoilt, ["query : the cat sat"], max_tokens=12)[0]
     np.testing.assert_allclose(loud / np.linalg.norm(loud), expected, atol=2e-6)
+    ranks = model.predict(["the cat sat", "a dog"], "rank", options={"query": "the cat sat"})
+    assert ranks[0].score == pytest.approx(1, abs=1e-5)  # both begin with the prompt of queries
+    assert ranks[0].score > ranks[1].score
     assert "put 'on ' before the text" in (model.bundle.path / "README.md").read_text()
 
 

@@ -39,6 +39,18 @@ def test_a_run_becomes_a_bundle_that_embeds_and_predicts(run, tmp_path):
     assert answer.ood is not None
 
 
+@pytest.mark.parametrize(
+    ("pretrained", "told"),
+    [("minilm", "beginning at minilm (Apache-2.0)"), ("/some/where/bert", "beginning at bert (licence not stated)")],
+)
+def test_a_bundle_names_the_licence_of_the_weights_it_began_with(run, pretrained, told):
+    recipe = json.loads((run / "recipe.json").read_bytes())
+    recipe["encoder"]["pretrained"] = pretrained
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    export_stage(run, "photos", ("pretrain", "classify"))
+    assert enfold.open("photos").bundle.manifest.licence.endswith(told)
+
+
 def test_the_command_takes_a_run_by_its_id(run, capsys):
     assert cli._run(["export", "tiny-1", "--name", "mine"], True) == 0
     printed = json.loads(capsys.readouterr().out)

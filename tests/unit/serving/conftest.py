@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from enfold import settings, wire
 from enfold.client import Client
-from serving.index import Index, Points, open_index
+from serving.index import Collection, Index, Points, Query, open_index
 from tests import bundles
 from tests.servers import Running, start, stop, until
 
@@ -48,6 +49,30 @@ def index(home) -> Iterator[Index]:
     opened = open_index(settings.load(), "")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def things(index: Index) -> Collection:
+    """Six points of labels red and green."""
+    kept = index.create(new_collection())
+    kept.upsert(points())
+    return kept
+
+
+def near(kept: Collection, row: int, **how: Any) -> list[wire.Hit]:
+    """What is found near the vector of one of `points()`."""
+    return kept.query(Query(points().vectors[row], **how))
+
+
+def rows(hits: list[wire.Hit]) -> list[int]:
+    return [hit.payload["row"] for hit in hits]
+
+
+def nested(levels: int) -> dict[str, Any]:
+    payload: dict[str, Any] = {}
+    for _ in range(levels):
+        payload = {"in": payload}
+    return payload
 
 
 def new_collection(name: str = "things", *, space: str = "sp_a", dimensions: int = 4) -> wire.NewCollection:

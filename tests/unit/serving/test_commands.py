@@ -3,14 +3,16 @@
 import os
 import signal
 import socket
+from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
 import pytest
 
-from enfold import ports
+from enfold import client, ports
 from enfold.bundle import read_manifest, seal
-from serving import lock
+from serving import commands, lock, reach
 from tests.servers import enfold, start, stop, until
 from tests.unit.serving.test_service import problem
 
@@ -97,7 +99,31 @@ def test_a_model_that_gives_other_vectors_never_gets_ready(home, image_bundle):
 def test_a_search_needs_one_thing_to_look_for(home, tmp_path):
     for words in ([], ["--item", "a.png", "--text", "b"]):
         done = enfold("search", "things", *words, home=home)
-        assert (done.returncode, "one of --item FILE and --text TEXT" in done.stderr) == (2, True)
-    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    assert "cannot be written as JSON" in enfold("search", "things", "--item", tmp_path / "latin.txt", home=home).stderr
+        assert (done.returncode, "say what to look for: --item FILE or" in done.stderr) == (2, True)
+    (tmp_path / "latin.md").write_bytes(b"caf\xe9")
+    assert "cannot be written as JSON" in enfold("search", "things", "--item", tmp_path / "latin.md", home=home).stderr
     assert "no modality reads" in enfold("search", "things", "--item", "a.unknown", home=home).stderr
+
+
+@pytest.mark.parametrize(("held", "asked"), [("splats", "splats"), ("points", "points"), ("image", "points")])
+def test_a_file_of_several_kinds_is_searched_for_as_the_kind_of_the_collection(monkeypatch, held, asked):
+    seen = []
+
+    class Server:
+        def __init__(self, url):
+            self.collection = lambda name: SimpleNamespace(modality=held)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def search(self, collection, *, modality, **_):
+            seen.append(modality)
+            return SimpleNamespace(hits=[])
+
+    monkeypatch.setattr(client, "Client", Server)
+    monkeypatch.setattr(reach, "address", lambda config: "http://127.0.0.1:1")
+    assert commands.search("things", item=Path("chair.ply"), limit=3, model=None, text=None) == []
+    assert seen == [asked]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from enfold.points import point_id
 from serving.index import open_index
 from serving.jobs import pipeline
 from serving.jobs.embed import Embedding, embed
-from tests import bundles
+from tests import bundles, faults
 from tests.servers import environment
 from tests.unit.serving.conftest import pictures
 
@@ -57,7 +58,7 @@ def test_a_folder_becomes_a_collection_with_layout(image_bundle, tmp_path, home)
         "bundle": "tiny@1",
     }
     index = open_index(settings.load(), "")
-    assert index.collection("things").layout().num_rows == 10
+    assert index.collection("things").notes("layout").num_rows == 10
     assert index.collection("things").thumbnail(point_id(folder.as_uri(), "red/0003.png"))[8:12] == b"WEBP"
     index.close()
 
@@ -73,6 +74,82 @@ def test_parquet_holds_ids_vectors_and_payload(image_bundle, tmp_path, small_sha
     metadata = parquet.read_schema(out / "part-00001.parquet").metadata
     assert metadata[b"space"].decode() == image_bundle.manifest.entries["image"].space
     assert metadata[b"model"] == b"tiny@1"
+
+
+def test_a_limit_does_the_beginning_and_without_it_the_rest_is_done(image_bundle, tmp_path, small_shards):
+    folder, to = pictures(tmp_path / "photos", 10), f"parquet://{tmp_path / 'out'}"
+    some = embed(str(folder), model="tiny", to=to, limit=3)
+    assert (some["vectors"], some["skipped"]) == (3, 0)
+    whole = embed(str(folder), model="tiny", to=to)
+    assert (whole["vectors"], whole["skipped"]) == (10, 3)
+
+
+def test_shards_of_a_work_are_the_whole_and_nothing_twice(image_bundle, tmp_path):
+    folder, to = pictures(tmp_path / "photos", 10), f"parquet://{tmp_path / 'out'}"
+    done = [embed(str(folder), model="tiny", to=to, shard=f"{number}/3") for number in (1, 2, 3)]
+    assert sum(one["vectors"] for one in done) == 10
+    files = sorted((tmp_path / "out").rglob("part-*.parquet"))
+    assert [file.parent.name for file in files] == ["shard-1-of-3", "shard-2-of-3", "shard-3-of-3"]
+    items = [item for file in files for item in parquet.read_table(file)["item"].to_pylist()]
+    assert len(set(items)) == len(items) == 10
+    before = {file: parquet.read_table(file)["item"].to_pylist() for file in files}
+    pictures(folder, 5, first=10)  # what was there stays with its share when the source grows
+    for number in (1, 2, 3):
+        embed(str(folder), model="tiny", to=to, shard=f"{number}/3")
+    now = {file: parquet.read_table(file)["item"].to_pylist() for file in (tmp_path / "out").rglob("part-*.parquet")}
+    assert before.items() <= now.items()
+    assert sorted(item for own in now.values() for item in own) == sorted(
+        {item for own in now.values() for item in own}
+    )
+    assert sum(map(len, now.values())) == 15
+
+
+def test_a_share_without_items_is_done_at_once(image_bundle, tmp_path):
+    folder = str(pictures(tmp_path / "photos", 1))
+    shares = [embed(folder, model="tiny", to="index://things", shard=f"{number}/9") for number in range(1, 10)]
+    assert sorted(one["vectors"] for one in shares) == [0] * 8 + [1]
+    told = [
+        embed(folder, model="tiny", to="index://things", shard=f"{number}/9", dry_run=True) for number in range(1, 10)
+    ]
+    assert sum(one["vectors_about"] for one in told) == 1
+
+
+@pytest.mark.parametrize("told", ["0/3", "4/3", "1", "a/b", "1/0", "1/99999"])
+def test_a_shard_that_is_none_is_refused(image_bundle, tmp_path, told):
+    with pytest.raises(WrongUse, match="give I/N"):
+        embed(str(pictures(tmp_path / "photos", 2)), model="tiny", to="index://things", shard=told)
+
+
+def test_dead_letters_are_tried_again_when_asked(image_bundle, tmp_path):
+    folder, to = pictures(tmp_path / "photos", 4), f"parquet://{tmp_path / 'out'}"
+    bad = folder / "red" / "0000.png"
+    good = bad.read_bytes()
+    bad.write_bytes(b"no picture"[: len(good)].ljust(len(good), b"."))
+    at = bad.stat().st_mtime_ns
+    assert embed(str(folder), model="tiny", to=to)["failed"] == 1
+    bad.write_bytes(good)
+    os.utime(bad, ns=(at, at))  # as if nothing had changed
+    assert embed(str(folder), model="tiny", to=to)["failed"] == 1
+    again = embed(str(folder), model="tiny", to=to, retry_dead=True)
+    assert (again["failed"], again["vectors"], again["skipped"]) == (0, 4, 3)
+
+
+def test_a_dry_run_says_what_it_would_take_and_leaves_nothing(image_bundle, tmp_path, home):
+    told = embed(str(pictures(tmp_path / "photos", 40)), model="tiny", to=f"parquet://{tmp_path / 'out'}", dry_run=True)
+    assert (told["items"], told["tried"], told["vectors_about"]) == (40, 32, 40)
+    assert told["seconds_about"] > 0
+    assert not (tmp_path / "out").exists()
+    assert not (home / "jobs").exists()
+
+
+def test_texts_are_kept_with_their_vectors_window_by_window(text_bundle, tmp_path):
+    text = " ".join(["a red cat sat"] * 20)
+    (tmp_path / "long.txt").write_text(text)
+    embed(str(tmp_path / "long.txt"), model="words", to="index://passages", parts=True)
+    payloads = [payload for _, payload in kept("passages").values()]
+    assert len(payloads) > 1
+    for payload in payloads:
+        assert payload["text"] == text[payload["part"]["start"] : payload["part"]["end"]]
 
 
 def test_what_cannot_be_read_is_noted_and_stops_nothing(image_bundle, tmp_path):
@@ -233,6 +310,46 @@ def test_killed_anywhere_it_goes_on(image_bundle, tmp_path, home, to):
     assert set(ids) == expected
     if to.startswith("index"):
         assert set(kept()) == expected
+
+
+@pytest.mark.parametrize("to", ["index://things", "parquet://{out}"])
+def test_every_write_can_be_the_last(image_bundle, tmp_path, home, monkeypatch, to):
+    """Stopped before each of its writes in turn, the same command goes on: nothing lost, nothing twice."""
+
+    class Killed(BaseException):
+        pass
+
+    last, left = "", 0
+
+    def tell(name):
+        nonlocal last, left
+        left -= 1
+        if left == 0:
+            last = name
+            raise Killed
+
+    folder, out, stopped = pictures(tmp_path / "photos", 10), tmp_path / "out", []
+    expected = {point_id(folder.as_uri(), file.relative_to(folder).as_posix()) for file in folder.rglob("*.png")}
+    faults.before_each(tell, monkeypatch.setattr)
+    for number in range(1, 100):
+        for made in (home / "jobs", home / "index", out):
+            shutil.rmtree(made, ignore_errors=True)
+        left = number
+        try:
+            embed(str(folder), model="tiny", to=to.format(out=out))
+        except Killed:
+            stopped.append(last)
+            embed(str(folder), model="tiny", to=to.format(out=out))
+        files = list((out if to.startswith("parquet") else home / "jobs").rglob("part-*.parquet"))
+        ids = pa.concat_tables([parquet.read_table(file, columns=["id"]) for file in files])["id"].to_pylist()
+        assert len(ids) == 10
+        assert set(ids) == expected
+        if to.startswith("index"):
+            assert set(kept()) == expected
+        if len(stopped) < number:
+            break
+    wanted = {"written", "put", "write"}
+    assert set(stopped) >= (wanted | {"create_collection", "upsert", "set_layout"} if "index" in to else wanted)
 
 
 def test_the_same_job_runs_once_at_a_time(image_bundle, tmp_path):

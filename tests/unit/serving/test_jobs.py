@@ -92,7 +92,7 @@ def test_a_job_that_makes_no_sense_is_refused(client, kind, arguments, error, se
 
 @pytest.fixture
 def jobs(home, image_bundle, monkeypatch):
-    queue = Jobs(settings.load())
+    queue = Jobs(settings.load(), "a key")
     yield queue
     queue.close()
 
@@ -121,12 +121,12 @@ def test_a_second_job_waits_and_both_can_be_cancelled(jobs, tmp_path):
 
 def test_jobs_that_a_stopped_server_left_waiting_are_done_by_the_next(home, image_bundle, tmp_path):
     folder = pictures(tmp_path / "photos", 3)
-    first = Jobs(settings.load())
+    first = Jobs(settings.load(), "a key")
     started = [first.start(asked(folder, tmp_path / name)) for name in "ab"]
     until(lambda: first.get(started[0].id).state == "running")
     first.close()
     assert [first.get(job.id).state for job in started] == ["failed", "queued"]
-    second = Jobs(settings.load())
+    second = Jobs(settings.load(), "a key")
     assert until(lambda: second.get(started[1].id).state == "done", 30)
     assert not (tmp_path / "a" / "part-00001.parquet").exists()
     second.close()

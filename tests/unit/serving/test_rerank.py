@@ -56,7 +56,7 @@ def test_as_many_as_asked_for_with_their_texts(http):
     ("asked", "status", "code", "words"),
     [
         ({}, 400, "wrong_use", "several models rank: name one of angles@1, pairs@1"),
-        ({"model": "words"}, 400, "wrong_use", "words@1 has no task"),
+        ({"model": "words"}, 404, "unknown_name", "unknown task of words@1"),
         ({"model": "nobody"}, 404, "unknown_name", "unknown model"),
         ({"model": "angles", "documents": []}, 422, "wrong_use", "documents"),
         ({"model": "angles", "documents": [5]}, 422, "wrong_use", "documents.0"),

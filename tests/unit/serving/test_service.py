@@ -129,8 +129,8 @@ def test_models_and_limits_are_described(http):
         ("/embed", {"model": "tiny", "items": []}, 422, "wrong_use", "items"),
         ("/embed", {"model": "tiny", "items": [{"text": "a"}]}, 400, "wrong_use", "takes image items, not text"),
         ("/embed", {"model": "tiny", "items": [image(), {"text": "a"}]}, 400, "wrong_use", "of one modality"),
-        ("/embed", {"model": "tiny", "items": [{"sound": "x"}]}, 422, "wrong_use", "modality: audio or image"),
-        ("/embed", {"model": "tiny", "items": [7]}, 422, "wrong_use", "modality: audio or image"),
+        ("/embed", {"model": "tiny", "items": [{"sound": "x"}]}, 422, "wrong_use", "modality: audio or graph"),
+        ("/embed", {"model": "tiny", "items": [7]}, 422, "wrong_use", "modality: audio or graph"),
         ("/embed", {"model": "tiny", "items": [{"image": "%%%"}]}, 422, "bad_item", "item 0: .*not base64"),
         ("/embed", {"model": "tiny", "items": BROKEN, "all_or_nothing": True}, 422, "bad_item", "item 1: .*no PNG"),
         ("/embed", {"model": "tiny", "items": [{"image": ""}]}, 422, "bad_item", "0 bytes"),
@@ -138,7 +138,7 @@ def test_models_and_limits_are_described(http):
         ("/embed", {"model": "tiny", "items": [image()], "colour": 1}, 422, "wrong_use", "colour"),
         ("/embed", {"model": "words", "items": [{"text": " "}]}, 422, "bad_item", "the text is empty"),
         ("/embed", {"model": "words", "items": [{"text": "x" * 300_000}]}, 413, "too_large", "300,000 characters"),
-        ("/predict", {"model": "words", "items": [{"text": "a"}]}, 400, "wrong_use", "no task: it embeds only"),
+        ("/predict", {"model": "words", "items": [{"text": "a"}]}, 400, "wrong_use", "option 'labels' of zero_shot"),
         ("/predict", {"model": "tiny", "items": [image()], "task": "sing"}, 404, "unknown_name", "task"),
         ("/predict", {"model": "tiny", "items": [image()], "options": {"top": 0}}, 400, "wrong_use", "option 'top'"),
         ("/predict", {"model": "tiny", "items": [image()], "options": {"x": 0}}, 400, "wrong_use", "option 'x'"),
@@ -344,6 +344,7 @@ def test_nothing_but_the_probes_answers_without_the_key(server, header):
         ("GET", "/collections/none/items", 404),
         ("GET", "/collections/none/facets?field=x", 404),
         ("GET", f"/collections/none/items/{uuid(1)}/thumbnail", 404),
+        ("GET", f"/collections/none/items/{uuid(1)}/original", 404),
         ("GET", "/jobs/none", 404),
         ("DELETE", "/jobs/..%2fx", 404),
     ],
@@ -367,13 +368,18 @@ def test_openapi_lists_every_route(http):
     expected = {
         ("POST", "/embed"), ("POST", "/predict"), ("GET", "/models"), ("GET", "/models/{name}"), ("GET", "/limits"),
         ("GET", "/collections"), ("POST", "/collections"), ("GET", "/collections/{c}"), ("DELETE", "/collections/{c}"),
+        *[(method, "/collections/{c}/generations") for method in ("GET", "POST", "PUT")],
+        ("POST", "/collections/{c}/optimize"),
         ("POST", "/collections/{c}/items"), ("GET", "/collections/{c}/items"), ("POST", "/collections/{c}/search"),
         ("POST", "/collections/{c}/delete"), ("GET", "/collections/{c}/facets"), ("GET", "/collections/{c}/layout"),
         ("PUT", "/collections/{c}/layout"), ("GET", "/collections/{c}/items/{id}/thumbnail"),
+        ("GET", "/collections/{c}/items/{id}"), ("GET", "/collections/{c}/items/{id}/original"),
+        ("GET", "/runs"), ("GET", "/runs/{id}"), ("GET", "/methods"),
         ("GET", "/jobs"), ("POST", "/jobs"), ("GET", "/jobs/{id}"), ("DELETE", "/jobs/{id}"),
         ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"),
         ("POST", "/v1/embeddings"), ("GET", "/v1/models"), ("GET", "/v1/models/{id}"), ("POST", "/rerank"),
-        ("POST", "/heads"),
+        ("GET", "/collections/{c}/health"), ("PUT", "/collections/{c}/health"),
+        ("POST", "/heads"), ("POST", "/pipelines"), ("GET", "/collections/{c}/sample"),
         ("GET", "/v2"), ("GET", "/v2/health/live"), ("GET", "/v2/health/ready"), ("POST", "/v2/repository/index"),
         *[
             (method, f"/v2/models/{{name}}{of}{route}")
@@ -460,7 +466,7 @@ def test_raw_items_are_embedded_kept_and_found_by_an_item(http, collection):
 @pytest.mark.parametrize(
     ("body", "status", "code", "words"),
     [
-        ({}, 400, "wrong_use", "one of item, vector and id"),
+        ({}, 400, "wrong_use", "say what to look for: by item, vector or id"),
         ({"id": uuid(1), "vector": [1.0]}, 400, "wrong_use", "not by vector and id"),
         ({"vector": [1.0] * 8}, 400, "wrong_use", "a vector comes with its space"),
         ({"vector": [1.0] * 7, "space": SPACE}, 400, "wrong_use", "vectors of 8 numbers, this one has 7"),
@@ -479,7 +485,7 @@ def test_raw_items_are_embedded_kept_and_found_by_an_item(http, collection):
             "at most 64 bits",
         ),
         ({"vector": [1.0] * 8, "limit": 0}, 422, "wrong_use", "limit"),
-        ({"vector": [1.0] * 8, "filter": [{"field": "x", "any": []}]}, 422, "wrong_use", "any"),
+        ({"vector": [1.0] * 8, "filter": [{"field": "x", "any": []}]}, 422, "wrong_use", "say what the field must be"),
         ({"vector": [1.0] * 8, "space": SPACE, "filter": [{"field": 'a"', "any": [1]}]}, 400, "wrong_use", "quotes"),
     ],
 )
@@ -569,6 +575,9 @@ def test_the_client_speaks_to_the_server(client, collection, space, server, tmp_
     client.set_layout(collection, pa.table({"id": [uuid(1)], "x": [0.5], "y": [1.0]}))
     assert client.layout(collection)["label"].to_pylist() == ["green"]
     assert client.thumbnail(collection, uuid(0)) == b"webp"
+    assert client.point(collection, uuid(1)).payload["label"] == "green"
+    with pytest.raises(UnknownName, match="is not kept here: here sent its vector"):
+        client.original(collection, uuid(0))
     assert client.delete(collection, ids=[uuid(0)]) == 1
     assert collection in [info.name for info in client.collections()]
     client.drop_collection(collection)

@@ -67,6 +67,22 @@ def test_shards_and_cells_give_items_with_their_fields(tmp_path):
         items(tmp_path / "shards", tmp_path, modality="text")
 
 
+@pytest.mark.parametrize("place", [".", "data"])
+def test_parquet_in_shards_is_one_table(tmp_path, place):
+    folder = tmp_path / "reviews"
+    (folder / place).mkdir(parents=True)
+    names = ("test-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002")
+    for name in names:
+        parquet.write_table(pa.table({"text": [f"{name} {i}" for i in range(2)]}), folder / place / f"{name}.parquet")
+    found = items(folder, tmp_path, modality="text")
+    assert [item.raw for item in found] == [f"{name} {i}" for name in names for i in range(2)]
+    assert [item.key for item in found] == [f"{number:06d}" for number in range(1, 7)]
+    assert [item.fields["split"] for item in found] == ["test"] * 2 + ["train"] * 4
+    parquet.write_table(pa.table({"words": ["other"]}), folder / place / "train-00002-of-00003.parquet")
+    with pytest.raises(WrongUse, match=r"train-00002-of-00003.parquet has other columns than .*test-00000-of-00001"):
+        items(folder, tmp_path, modality="text")
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_a_manifest_gives_ids_paths_and_payload(tmp_path, suffix):
     rows = [
@@ -136,3 +152,42 @@ def test_a_source_without_items_is_refused(tmp_path, name, content, sentence):
         (tmp_path / name).write_text(content)
     with pytest.raises(WrongUse, match=sentence):
         open_source(str(tmp_path / name), modality="image", data=tmp_path / "data")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_rows_of_a_table_are_items_with_their_cells_as_payload(tmp_path, suffix):
+    rows = [{"age": 61, "sex": "f", "label": "ill"}, {"age": 30, "sex": None, "label": "well"}]
+    manifest = tmp_path / f"rows.{suffix}"
+    if suffix == "parquet":
+        parquet.write_table(pa.Table.from_pylist(rows), manifest)
+    elif suffix == "csv":
+        manifest.write_text("age,sex,label\n61,f,ill\n30,,well\n")
+    else:
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = items(manifest, tmp_path, modality="table")
+    assert json.loads(found[0].raw) == {"age": 61, "sex": "f"}
+    assert json.loads(found[1].raw)["sex"] in (None, "")  # a CSV cell that is empty is a text of nothing
+    assert [(item.key, item.fields["age"], item.fields["label"]) for item in found] == [
+        ("000001", 61, "ill"),
+        ("000002", 30, "well"),
+    ]
+    assert len({item.state() for item in found}) == 2
+
+
+def test_rows_may_stand_in_a_column_of_their_own_and_items_of_files_stay_files(tmp_path):
+    manifest = tmp_path / "rows.jsonl"
+    manifest.write_text('{"id": "a", "table": {"age": 61}, "study": "x"}\n')
+    [item] = items(manifest, tmp_path, modality="table")
+    assert (item.key, json.loads(item.raw), item.fields) == ("a", {"age": 61}, {"study": "x"})
+    manifest.write_text('{"path": "a.json", "study": "x"}\n')
+    [item] = items(manifest, tmp_path, modality="table")
+    assert item.raw == tmp_path / "a.json"
+
+
+def test_two_columns_of_one_name_and_two_encodings_are_refused(tmp_path):
+    (tmp_path / "twice.csv").write_text("age,age\n1,2\n")
+    with pytest.raises(WrongUse, match="two columns 'age': give each a name of its own"):
+        items(tmp_path / "twice.csv", tmp_path, modality="table")
+    (tmp_path / "mixed.csv").write_bytes("note,age\né,1\n".encode() + b"\xe9,2\n")
+    with pytest.raises(WrongUse, match="item 1: column 'note' is not UTF-8: save the whole file in one encoding"):
+        items(tmp_path / "mixed.csv", tmp_path, modality="table")

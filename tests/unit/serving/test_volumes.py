@@ -30,12 +30,6 @@ def server(tmp_path_factory):
     stop(running)
 
 
-@pytest.fixture
-def http(server):
-    with server.http() as client:
-        yield client
-
-
 @pytest.mark.parametrize(
     ("name", "data"),
     [

@@ -53,6 +53,18 @@ def test_a_ratio_is_judged_as_one():
     assert found["verdict"] == "holds"
 
 
+def test_wins_are_figures_on_which_an_arm_is_no_worse():
+    def arm(*values):
+        return {0: {"value": 0, "figures": {"judge": dict(zip("abc", values, strict=True))}}}
+
+    check = Check(arm="one", baseline="two", relation="wins", figures=("judge.a", "judge.b", "judge.c"), threshold=2)
+    told = {"one": {**arm(1, 2, 3), 1: arm(1, 2, 3)[0]}, "two": {**arm(1, 3, 2), 1: arm(0, 3, 2)[0]}}
+    found = judged(check, [0, 1], told)
+    assert (found["value"], found["verdict"]) == (2, "holds")
+    with pytest.raises(ValueError, match="wins of figures"):
+        Check(arm="one", baseline="two", relation="wins")
+
+
 def test_one_failing_check_fails_the_claim():
     strict = CHECK.model_copy(update={"threshold": 0.5})
     claim = CLAIM.model_copy(update={"check": (CHECK, strict)})

@@ -21,7 +21,7 @@ FETCHED = settings.load().data  # read before each test gets a home of its own
 
 
 def archive(path: Path, files: dict[str, bytes]) -> Package:
-    """A .tgz or .whl at `path` and the package that it is."""
+    """A .tgz, .tar.gz or .whl at `path` and the package that it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".whl":
         with zipfile.ZipFile(path, "w") as wheel:
@@ -45,14 +45,14 @@ def archive(path: Path, files: dict[str, bytes]) -> Package:
     )
 
 
-@pytest.mark.parametrize("name", ["tiny-1.0.tgz", "tiny-1.0.whl"])
+@pytest.mark.parametrize("name", ["tiny-1.0.tgz", "tiny-1.0.tar.gz", "tiny-1.0.whl"])
 def test_only_wanted_files_are_unpacked(tmp_path, name):
     package = archive(tmp_path / name, {"package/kept/a": b"1", "package/other": b"2"})
     folder = fetch.unpack(tmp_path / name, tmp_path / "out", package.wanted)
     assert [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()] == ["package/kept/a"]
 
 
-@pytest.mark.parametrize("name", ["tiny-1.0.tgz", "tiny-1.0.whl"])
+@pytest.mark.parametrize("name", ["tiny-1.0.tgz", "tiny-1.0.tar.gz", "tiny-1.0.whl"])
 def test_a_path_that_leads_out_is_refused(tmp_path, name):
     package = archive(tmp_path / "in" / name, {"package/kept/../../../escaped": b"1"})
     with pytest.raises(BadItem, match="leads out of its folder"):
@@ -271,6 +271,7 @@ def test_a_fetched_model_is_not_opened_as_a_data_set(tmp_path):
     ("file", "asked"),
     [
         ("tiny-1.0-py3-none-any.whl", []),
+        ("tiny-1.0.tar.gz", ["--no-binary=tiny"]),
         (
             "tiny-1.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
             [
@@ -284,7 +285,7 @@ def test_a_fetched_model_is_not_opened_as_a_data_set(tmp_path):
         ),
     ],
 )
-def test_a_wheel_for_one_platform_is_asked_for_by_its_tags(tmp_path, monkeypatch, file, asked):
+def test_a_wheel_for_one_platform_is_asked_for_by_its_tags_and_a_source_as_such(tmp_path, monkeypatch, file, asked):
     commands: list[list[str]] = []
     monkeypatch.setattr(fetch.subprocess, "run", lambda command, **options: commands.append(command))
     package = archive(tmp_path / "tiny-1.0.whl", {}).model_copy(update={"file": file})

@@ -17,6 +17,7 @@ from enfold import modalities
 from enfold.errors import BadItem, UnknownName, WrongUse
 from enfold.listing import SPLITS
 from tests.examples import tar
+from tests.unit.training import tiny
 from tests.unit.training.data_pictures import paint, picture
 from training.data.sources import open_dataset
 
@@ -197,15 +198,38 @@ def test_given_splits_are_kept(photos, data):
     assert [record.split for record in dataset.records] == [SPLITS[i % 3] for i in range(9)]
 
 
+def test_a_table_without_anything_that_names_items_is_its_rows(tmp_path, data):
+    (tmp_path / "rows.csv").write_text("," + "age,sex,id,label\n" + "".join(f"{i},{i},f,r{i},x\n" for i in range(9)))
+    dataset = open_dataset(str(tmp_path / "rows.csv"), data=data)
+    assert (dataset.modality, len(dataset), dataset.classes) == ("table", 9, ("x",))
+    assert dataset.read(3, modalities.get("table")(None)) == {"age": 3.0, "sex": "f"}
+    assert dataset.records[3].payload["age"] == 3
+    assert dataset.records[3].id == "r3"
+
+
+def test_copies_of_a_row_share_a_split_and_a_column_may_hold_rows(tmp_path, data):
+    rows = [{"table": {"a": i % 30, "b": "x"}, "study": str(i % 2), "label": "even" * (1 - i % 2)} for i in range(60)]
+    dataset = open_dataset(str(write_jsonl(tmp_path / "rows.jsonl", rows)), data=data)
+    assert dataset.modality == "table"
+    assert len({record.group for record in dataset.records}) == 30
+    assert len(dataset.only({"study": ["1"]})) == 30
+    assert dataset.only({}) is dataset
+    assert len(dataset.only({"label": ["even"]})) == 30
+    with pytest.raises(WrongUse, match=r"no item of 'rows' has study \['9'\]"):
+        dataset.only({"study": ["9"]})
+
+
 def test_what_is_wrong_with_a_manifest_is_said(photos, data):
     def refusal(*rows: dict) -> str:
         return sentence(write_jsonl(photos / "list.jsonl", list(rows)), data)
 
     good = {"path": "cat/00.png"}
     assert "Empty JSON file" in refusal()
-    assert "needs a column 'path' or 'text', or in Parquet one of bytes; it has: image, label" in refusal(
-        {"image": "x", "label": "y"}
-    )
+    without = write_jsonl(photos / "list.jsonl", [{"image": "x", "label": "y"}])
+    with pytest.raises(
+        WrongUse, match="needs a column 'path' or 'text', or in Parquet one of bytes; it has: image, label"
+    ):
+        open_dataset(str(without), data=data, modality="image")
     assert "item 2: there is no file" in refusal(good, {"path": "cat/none.png"})
     assert "item 2: column 'path' is empty" in refusal(good, {"path": None})
     assert "split 'dev' is none of train, val, test" in refusal({**good, "split": "dev"})
@@ -249,7 +273,8 @@ def test_a_folder_of_damaged_items_says_what_ails_the_first(tmp_path, data):
 
 def test_a_source_that_is_nothing_lists_what_there_is(tmp_path, data):
     with pytest.raises(
-        UnknownName, match=r"unknown data set 'emojis'\. Did you mean 'emoji'\? Known: brain_.*brown, .*emoji, "
+        UnknownName,
+        match=r"unknown data set 'emojis'\. Did you mean 'emoji'\? Known: bandits, brain_.*brown, .*emoji, ",
     ):
         open_dataset("emojis", data=data)
     (tmp_path / "one.png").touch()
@@ -285,8 +310,13 @@ def test_a_webdataset_and_a_parquet_of_bytes_open_as_the_folder_they_were_made_o
     tar(tmp_path / "shards" / "all-000.tar", dict(chain.from_iterable(pairs)))
     ids, labels, contents = zip(*files, strict=True)
     parquet.write_table(pa.table({"id": ids, "label": labels, "image": contents}), tmp_path / "all.parquet")
+    (tmp_path / "parts").mkdir()
+    for number, part in enumerate((slice(0, 7), slice(7, None))):
+        cells = pa.table({"id": ids[part], "label": labels[part], "image": contents[part]})
+        parquet.write_table(cells, tmp_path / "parts" / f"part-{number:05}.parquet")
     image = modalities.get("image")(None)
-    for source in (tmp_path / "shards", tmp_path / "shards" / "all-000.tar", tmp_path / "all.parquet"):
+    shards = tmp_path / "shards"
+    for source in (shards, shards / "all-000.tar", tmp_path / "all.parquet", tmp_path / "parts"):
         found = open_dataset(str(source), data=data, modality="image")
         assert (found.modality, found.classes, len(found)) == ("image", folder.classes, len(folder))
         assert found.labels().tolist() == folder.labels().tolist()
@@ -295,3 +325,43 @@ def test_a_webdataset_and_a_parquet_of_bytes_open_as_the_folder_they_were_made_o
         assert groups[0] == groups[1]
     with pytest.raises(WrongUse, match="holds files in column 'image': say what they are to be read as"):
         open_dataset(str(tmp_path / "all.parquet"), data=data)
+
+
+def pairs(photos: Path, **changed: object) -> Path:
+    """Twenty pictures with captions, of which the fourth is other than the rest."""
+    rows: list[dict] = [
+        {"path": f"{'cat' if n < 10 else 'dog'}/{n:02d}.png", "caption": f"animal {n}"} for n in range(20)
+    ]
+    rows[3] |= changed
+    return write_jsonl(photos / "pairs.jsonl", rows)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"caption": None}, "column 'caption' holds nothing: fill it, or leave the item out"),
+        ({"caption": " "}, "column 'caption'"),
+        ({"caption": ""}, "column 'caption'"),
+    ],
+)
+def test_a_picture_without_its_caption_is_named(photos, data, tmp_path, changed, words):
+    found, reader = open_dataset(str(pairs(photos, **changed)), data=data, modality="image"), tiny.captions(tmp_path)
+    with pytest.raises(BadItem, match=f"03.png.*{words}") as refused:
+        [found.side(i, "caption", reader) for i in range(len(found))]
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [({"path": "cat/gone.png"}, "there is no file"), ({"path": None}, "column 'path' is empty")],
+)
+def test_a_caption_without_its_picture_is_named_before_anything_is_read(photos, data, changed, words):
+    told = sentence(pairs(photos, **changed), data)
+    assert "item 4" in told
+    assert words in told
+
+
+def test_a_file_beside_an_item_that_is_gone_is_named(photos, data):
+    found = open_dataset(str(pairs(photos, caption="masks/03.png")), data=data, modality="image")
+    with pytest.raises(BadItem, match=r"03.png: .*masks/03.png cannot be read|03.png: column 'caption'"):
+        found.side(3, "caption", modalities.get("image")(None))

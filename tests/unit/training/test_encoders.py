@@ -6,22 +6,35 @@ import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional
 
 from enfold.errors import UnknownName, WrongUse
 from export.onnx import encoder_graph
 from tests.unit.training import tiny
 from training.encoders import build, load_encoder, load_pretrained, names, save_encoder
+from training.encoders.gnn import flattened
 
 SMALL = {
     "vit": {"patch": 8, "dim": 16, "depth": 2, "heads": 2},
     "resnet": {"layers": (1, 1, 1, 1), "width": 16, "stem": "small"},
     "gru": {"width": 8, "hidden": 6},
     "causal_lm": {"dim": 16, "depth": 2, "heads": 2},
+    "projected": {"name": "causal_lm", "config": {"dim": 16, "depth": 2, "heads": 2, "pool": "end"}, "dim": 16},
+    "bert": {"dim": 16, "depth": 2, "heads": 2, "positions": 8},
+    "one_hot": {},
     "stunet": {"widths": (4, 8)},
     "unified_vit": {"image_patch": 8, "volume_patch": 8, "dim": 16, "depth": 2, "heads": 2},
     "point_transformer": {"dim": 16, "depth": 2, "heads": 2, "point_widths": (8, 8), "patch_width": 16},
+    "splat_transformer": {"dim": 16, "depth": 2, "heads": 2, "patch_width": 16, "neighbours": 4},
+    "column_transformer": {"dim": 16, "heads": 2, "inner": 16},
+    "transition_gpt": {"dim": 16, "depth": 2, "positions": 8},
+    "sansformer": {"dim": 16, "depth": 1, "max_visits": 8, "visit_codes": 3, "places": 4},
+    "gnn": {"dim": 16, "heads": 2},
+    "gpht": {"segment": 8, "pooling": (2, 1), "dim": 16, "depth": 1, "heads": 2},
     "ast": {"mels": 16, "patch": (4, 8), "dim": 16, "depth": 2, "heads": 2},
+    "swin3d": {"dim": 12, "depths": (2, 2), "heads": (2, 4), "window": 2},
 }
+OWN = [name for name in names() if name != "joined"]  # whose weights are a bundle's (test_joins.py)
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 TEXTS = {
     "input_ids": torch.randint(0, 32, (3, 7), generator=torch.Generator().manual_seed(0)),
@@ -30,20 +43,52 @@ TEXTS = {
 VOLUMES = torch.randn(3, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
 CENTRES = torch.randn(3, 8, 3, generator=torch.Generator().manual_seed(0))
 PATCHES = torch.randn(3, 8, 4, 3, generator=torch.Generator().manual_seed(0))
+SPLATS = torch.randn(3, 8, 6, 32, generator=torch.Generator().manual_seed(0))
+FIELDS = torch.rand(3, 4, 32, 32, 32, generator=torch.Generator().manual_seed(0))
 SOUNDS = torch.randn(3, 16, 32, generator=torch.Generator().manual_seed(0))
+ROWS = {
+    "pieces": torch.randint(0, 32, (3, 7, 4), generator=torch.Generator().manual_seed(0)),
+    "values": torch.rand(3, 7, generator=torch.Generator().manual_seed(0)),
+    "kinds": torch.tensor([[2, 2, 1, 1, 1, 1, 1], [2, 1, 1, 0, 0, 0, 0], [0] * 7]),
+}
+TRANSITIONS = {
+    "steps": torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(0)),
+    "mask": (torch.arange(7) < torch.tensor([[7], [4], [1]])).long(),
+}
+VISITS = {
+    "codes": torch.tensor([[[2, 3, 0], [4, 0, 0]], [[31, 1, 2], [0, 0, 0]], [[5, 0, 0], [6, 7, 8]]]),
+    "gaps": torch.tensor([[0.0, 30], [0, 0], [0, 400]]),
+    "about": torch.rand(3, 2, 4, generator=torch.Generator().manual_seed(0)),
+}
+COURSES = torch.randn(3, 2, 32, generator=torch.Generator().manual_seed(0))
+GRAPHS = {
+    "features": torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(0)),
+    "neighbours": torch.tensor([[[2, 3], [1, 0], [1, 4], [3, 0]], [[2, 0], [1, 0], [0, 0], [0, 0]], [[0, 0]] * 4]),
+    "kinds": torch.tensor([[1, 1, 1, 1], [1, 2, 0, 0], [1, 0, 0, 0]]),
+}
 INPUTS = {
+    "gnn": GRAPHS,
+    "gpht": {"series": COURSES, "measured": torch.ones(3, 2, 32)},
+    "column_transformer": ROWS,
+    "sansformer": VISITS,
+    "transition_gpt": TRANSITIONS,
     "vit": {"image": IMAGES},
     "resnet": {"image": IMAGES},
     "gru": TEXTS,
     "causal_lm": TEXTS,
+    "projected": TEXTS,
+    "bert": TEXTS,
+    "one_hot": TEXTS,
     "stunet": {"volume": VOLUMES},
     "unified_vit": {"volume": VOLUMES},
     "ast": {"audio": SOUNDS},
     "point_transformer": {"centres": CENTRES, "patches": PATCHES},
+    "splat_transformer": {"centres": SPLATS[:, :, 0], "patches": SPLATS},
+    "swin3d": {"radiance": FIELDS, "valid": torch.ones(3, 32, 32, 32)},
 }
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", OWN)
 def test_an_encoder_gives_tokens_and_one_embedding(name: str):
     encoder = build(name, SMALL[name], 32).eval()
     encoded = encoder(INPUTS[name])
@@ -55,7 +100,7 @@ def test_an_encoder_gives_tokens_and_one_embedding(name: str):
     assert encoder.pooling
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", OWN)
 def test_what_is_saved_is_what_is_loaded(name: str, tmp_path: Path):
     encoder = build(name, SMALL[name], 32).eval()
     save_encoder(encoder, tmp_path, name=name, config=SMALL[name], size=32)
@@ -64,11 +109,81 @@ def test_what_is_saved_is_what_is_loaded(name: str, tmp_path: Path):
     )
 
 
+@pytest.mark.parametrize(("layer", "pooling"), [("gat", "mean"), ("gat", "max"), ("gin", "sum")])
+def test_a_graph_is_the_same_along_edges_padded_and_exported(layer: str, pooling: str):
+    """PyTorch Geometric's own layers, the places of neighbours, and the graph of every batch and number of nodes."""
+    encoder = build("gnn", SMALL["gnn"] | {"layer": layer, "pooling": pooling}, 32).eval()
+    real, (features, edges) = GRAPHS["kinds"] > 0, flattened(GRAPHS)
+    assert edges.T.tolist() == [[1, 0], [2, 0], [0, 1], [0, 2], [3, 2], [2, 3], [5, 4], [4, 5]]
+    encoded, alone = encoder(GRAPHS), encoder.along_edges(features, edges)
+    torch.testing.assert_close(encoded.tokens[real], alone)
+    assert not encoded.tokens[~real].any()
+    pooled = {"mean": alone[:4].mean(0), "sum": alone[:4].sum(0), "max": alone[:4].amax(0)}[pooling]
+    torch.testing.assert_close(encoded.embedding, torch.stack([pooled, alone[5], alone[6]]))  # a centre is its token
+    graph = encoder_graph(encoder, {name: values.numpy() for name, values in GRAPHS.items()}, ragged=True)
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    for rows, length in ((slice(0, 1), 4), (slice(1, 3), 2)):
+        given = {name: values[rows, :length] for name, values in GRAPHS.items()}
+        tokens, embedding = session.run(None, {name: values.numpy() for name, values in given.items()})
+        torch.testing.assert_close(torch.from_numpy(tokens), encoder(given).tokens)
+        torch.testing.assert_close(torch.from_numpy(embedding), encoded.embedding[rows])
+
+
+@pytest.mark.parametrize("layer", ["gat", "gin"])
+def test_padding_of_graphs_changes_no_training(layer: str):
+    """Fine-tuning sees real nodes alone, also where a norm goes over the batch."""
+    config = SMALL["gnn"] | {"layer": layer, "feature_dropout": 0, "attention_dropout": 0}
+    encoder = build("gnn", config, 32).train()
+    wide = {"features": (0, 0, 0, 3), "neighbours": (0, 0, 0, 3), "kinds": (0, 3)}
+    more = {name: functional.pad(values, wide[name]) for name, values in GRAPHS.items()}
+    torch.testing.assert_close(encoder(more).embedding, encoder(GRAPHS).embedding)
+
+
 def test_the_class_token_can_be_the_embedding():
     encoder = build("vit", SMALL["vit"] | {"pool": "class"}, 32)
     assert encoder.pooling == "class token"
     encoded = encoder({"image": IMAGES})
     assert not torch.allclose(encoded.embedding, encoded.tokens.mean(1))
+
+
+def test_a_projection_moves_the_embedding_and_nothing_else():
+    config = {"name": "vit", "config": SMALL["vit"], "dim": 5}
+    projected = build("projected", config, 32).eval()
+    inner, outer = projected.encoder({"image": IMAGES}), projected({"image": IMAGES})
+    torch.testing.assert_close(outer.tokens, inner.tokens, rtol=0, atol=0)
+    torch.testing.assert_close(outer.embedding, inner.embedding @ projected.projection.weight.T)
+    assert projected.dim == 5
+    assert projected.pooling == "projected mean of patch tokens"
+    visible = torch.tensor([[0, 2]]).expand(3, 2)
+    assert projected({"image": IMAGES}, visible=visible).tokens.shape == (3, 2, 16)
+
+
+def test_published_weights_fill_the_encoder_within_a_projection(tmp_path: Path):
+    projected = build("projected", {"name": "vit", "config": SMALL["vit"], "dim": 5}, 32)
+    other = build("vit", SMALL["vit"], 32)
+    save_file(other.net.state_dict(), tmp_path / "weights.safetensors")
+    load_pretrained(projected, str(tmp_path / "weights.safetensors"))
+    torch.testing.assert_close(projected.encoder({"image": IMAGES}).tokens, other({"image": IMAGES}).tokens)
+
+
+def test_patches_that_are_not_visible_change_nothing():
+    encoder = build("vit", SMALL["vit"], 32).eval()  # 16 patches on a grid of 4 x 4
+    visible = torch.tensor([[1, 6, 11]]).expand(3, 3)
+    changed = IMAGES.clone()
+    changed[:, :, :8, :8] += 5  # patch 0
+    torch.testing.assert_close(
+        encoder({"image": changed}, visible=visible).tokens, encoder({"image": IMAGES}, visible=visible).tokens
+    )
+    every = torch.arange(16).expand(3, 16)
+    torch.testing.assert_close(encoder({"image": IMAGES}, visible=every).tokens, encoder({"image": IMAGES}).tokens)
+
+
+def test_the_end_of_a_text_is_its_last_real_token():
+    encoder = build("causal_lm", SMALL["causal_lm"] | {"pool": "end"}, 32).eval()
+    encoded = encoder(TEXTS)
+    torch.testing.assert_close(encoded.embedding, encoded.tokens[torch.arange(3), torch.tensor([6, 3, 0])])
+    longer = {name: torch.nn.functional.pad(values, (0, 4)) for name, values in TEXTS.items()}
+    torch.testing.assert_close(encoder(longer).embedding, encoded.embedding)
 
 
 def test_blocks_are_seen_before_the_last_norm():
@@ -136,14 +251,20 @@ def test_a_resnet_of_another_width_keeps_its_cells():
     assert encoded.tokens.min() < 0
 
 
-def test_padding_does_not_change_a_text():
-    encoder = build("gru", SMALL["gru"], 32).eval()
+@pytest.mark.parametrize("name", ["gru", "bert"])
+@pytest.mark.parametrize("config", [{}, {"pool": "mean"}])
+def test_padding_does_not_change_a_text(name: str, config: dict[str, str]):
+    if config and name == "gru":
+        pytest.skip("it has one embedding")
+    encoder = build(name, SMALL[name] | config, 32).eval()
     together = encoder(TEXTS)
     for row, length in enumerate((7, 4, 1)):
         alone = encoder({name: values[row : row + 1, :length] for name, values in TEXTS.items()})
         torch.testing.assert_close(alone.embedding, together.embedding[row : row + 1])
         torch.testing.assert_close(alone.tokens, together.tokens[row : row + 1, :length])
-    assert together.tokens[2, 1:].abs().max() == 0
+        other = TEXTS["input_ids"].clone()
+        other[row, length:] = 5  # nor does it matter what the padding is
+        torch.testing.assert_close(encoder(TEXTS | {"input_ids": other}).embedding, together.embedding)
 
 
 def test_a_text_is_read_both_ways_from_end_to_end():
@@ -157,12 +278,43 @@ def test_a_text_is_read_both_ways_from_end_to_end():
         assert moved[6:].max() > 1e-4
 
 
-def test_a_text_encoder_is_one_graph_for_every_batch_and_length():
-    encoder = build("gru", SMALL["gru"], 32).eval()
+def test_the_embedding_of_a_bert_is_its_first_token_or_the_mean():
+    first = build("bert", SMALL["bert"], 32).eval()
+    mean = build("bert", SMALL["bert"] | {"pool": "mean"}, 32).eval()
+    mean.load_state_dict(first.state_dict())
+    encoded = first(TEXTS)
+    torch.testing.assert_close(encoded.embedding, encoded.tokens[:, 0])
+    torch.testing.assert_close(mean(TEXTS).embedding[1], encoded.tokens[1, :4].mean(0))
+    assert first.pooling != mean.pooling
+
+
+def test_a_bert_looks_both_ways_and_tells_the_second_text_from_the_first():
+    encoder = build("bert", SMALL["bert"], 32).eval()
+    tokens = encoder(TEXTS).tokens
+    other = TEXTS["input_ids"].clone()
+    other[0, 6] = (other[0, 6] + 1) % 32
+    assert (encoder(TEXTS | {"input_ids": other}).tokens - tokens)[0, 0].abs().max() > 1e-4
+    second = (torch.arange(7) > 3).long().expand(3, -1)
+    assert (encoder(TEXTS | {"token_type_ids": second}).tokens - tokens)[0, 0].abs().max() > 1e-4
+    torch.testing.assert_close(encoder(TEXTS | {"token_type_ids": torch.zeros_like(second)}).tokens, tokens)
+
+
+def test_published_weights_fill_a_bert_heads_and_prefixes_left_out(tmp_path: Path):
+    saved, encoder = build("bert", SMALL["bert"], 32).eval(), build("bert", SMALL["bert"], 32).eval()
+    around = {f"bert.{name}": tensor for name, tensor in saved.net.state_dict().items()}
+    extra = {"cls.predictions.bias": torch.zeros(32), "bert.pooler.dense.bias": torch.zeros(16)}
+    save_file(around | extra, tmp_path / "model.safetensors")
+    load_pretrained(encoder, str(tmp_path / "model.safetensors"))
+    torch.testing.assert_close(encoder(TEXTS).tokens, saved(TEXTS).tokens)
+
+
+@pytest.mark.parametrize(("name", "width"), [("gru", 12), ("bert", 16)])
+def test_a_text_encoder_is_one_graph_for_every_batch_and_length(name: str, width: int):
+    encoder = build(name, SMALL[name], 32).eval()
     for _ in range(2):  # torch loads rules with the first export that would spoil the second
-        graph = encoder_graph(encoder, {name: values.numpy() for name, values in TEXTS.items()})
+        graph = encoder_graph(encoder, {name: values.numpy() for name, values in TEXTS.items()}, ragged=True)
     axes = [[axis.dim_param or axis.dim_value for axis in out.type.tensor_type.shape.dim] for out in graph.graph.output]
-    assert axes == [["batch", "length", 12], ["batch", 12]]
+    assert axes == [["batch", "length", width], ["batch", width]]
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     for rows, length in ((slice(0, 1), 7), (slice(1, 3), 4)):
         given = {name: values[rows, :length] for name, values in TEXTS.items()}

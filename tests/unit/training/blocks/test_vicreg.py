@@ -22,7 +22,7 @@ def test_it_is_the_formula_of_the_paper():
 
 def test_features_that_vary_apart_share_nothing():
     apart = torch.linalg.qr(points(8) - points(8).mean(0))[0] * 3  # centred columns at right angles
-    assert covariance(apart).item() == pytest.approx(0, abs=1e-10)
+    assert covariance(apart).item() == pytest.approx(0, abs=1e-6)  # two sums of 8 in float32 are subtracted
     assert covariance(apart + apart.roll(1, 1)).item() > 0.1
 
 

@@ -33,7 +33,7 @@ def items(facts: Recipe) -> list[Item]:
         if facts.modality == "image":
             value: Any = rng.integers(0, 256, (40, 48, 3), np.uint8)
         elif facts.modality == "text":
-            value = TEXTS[i % 2] * 3
+            value = "\n\n".join([TEXTS[i % 2]] * 3)
         elif facts.modality == "multispectral":
             bands = tuple(band["name"] for band in facts.preprocess["bands"])
             value = Raster(rng.integers(0, 256, (len(bands), 40, 40)).astype(np.float32), bands)
@@ -63,14 +63,21 @@ class Case:
         if self.facts.tokenizer is not None:
             file = resources / TOKENIZER
             file.parent.mkdir()
-            file.write_text(tokenizer.train(list(TEXTS), self.facts.tokenizer.vocabulary))
+            made = self.facts.tokenizer
+            file.write_text(tokenizer.train(list(TEXTS), made.vocabulary, pairs=made.pairs, ends=made.ends))
+        reader = self.facts.modality_of(resources)
+        for path, content in reader.learnt(item.value for item in items(self.facts)).items():
+            (resources / path).parent.mkdir(exist_ok=True)
+            (resources / path).write_bytes(content)
 
     def made(self, turn: Turn | None = None) -> Method:
         modality, facts = self.facts.modality_of(self.resources, self.stage), self.stage.encoder or self.facts.encoder
         torch.manual_seed(0)
         encoder = build(facts.name, facts.config, modality.input_size)
         sides, mixed = self.facts.sides_of(self.resources), self.facts.mixed_of(self.resources)
-        method = methods.get(self.stage.method).build(encoder, self.stage.config, modality.preprocess, sides, mixed)
+        method = methods.get(self.stage.method).build(
+            encoder, self.stage.config, modality.preprocess, sides, mixed, modality
+        )
         if turn is not None:
             method.take(turn)
         return method.train()

@@ -195,9 +195,9 @@ def test_a_shallow_exit_must_be_the_surer_the_worse_it_is(folder):
         optimizer.zero_grad()
         apart(batch(apart))["exit4"].backward()
         optimizer.step()
-    assert alike.calibrated(items) == {"confidence": 0.01}
-    assert apart.calibrated(items)["confidence"] > 0.3
-    assert method(folder, ENCODER | {"exits": ()}).calibrated(items) == {}
+    assert alike.calibrated(items).spec == {"confidence": 0.01}
+    assert apart.calibrated(items).spec["confidence"] > 0.3
+    assert method(folder, ENCODER | {"exits": ()}).calibrated(items).spec == {}
 
 
 def test_what_it_cannot_train_is_refused(folder):

@@ -249,7 +249,7 @@ def test_it_learns_scenes(tmp_path: Path):
     for i, colour in enumerate(rng.uniform(20, 200, (12, 5, 1, 1))):
         pictures = [Raster(np.clip(colour + rng.normal(0, 5, (5, 20, 20)), 0, 255), BANDS) for _ in range(2)]
         scenes.append(Item(pictures[0], -1, i, {"other": pictures[1], "cover": COVER[i % 6]}))
-    config = TrainConfig(steps=30, batch=12, lr=5e-3, precision="fp32", probe_steps=100)
+    config = TrainConfig(steps=80, batch=12, lr=5e-3, precision="fp32", probe_steps=100)
     fit(made, scenes, config, tmp_path, seed=0, probe=None, threads=1)
     lines = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
