@@ -1,19 +1,20 @@
 """Map: every point of a collection in two dimensions; a lasso brings out what lies inside."""
 
-from itertools import cycle
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
+import pyarrow as pa
+import pyarrow.compute as pc
 import streamlit as st
-from plotly.colors import qualitative
 
-from app import cards, server
+from app import cards, items, map_points, server
+from app.choice import chosen
+from app.map_points import POSITIONS, Drawn
+from app.scatter import Polygon, scatter
 
-MOST_COLOURS = len(qualitative.Dark24)  # values of a field that still get a colour each
 SHOWN = 60  # cards of a selection
-HEIGHT = 640  # pixels of the map
-_POSITIONS = {"id", "x", "y"}
+MOST_CORNERS = 60  # of a lasso in the address
+MARKED = 50  # points that a search circles
 
 st.title("Map")
 info = server.choose_collection()
@@ -24,68 +25,89 @@ with server.told():
     points = server.layout(info.name, info.points)
 
 
-def coloured_by() -> tuple[str | None, np.ndarray]:
-    """The payload field that colours the points, and its value for each."""
-    fields = [name for name in points.column_names if name not in _POSITIONS]
-    few = [name for name in fields if 1 < len(points[name].unique()) <= MOST_COLOURS]
-    field = st.sidebar.selectbox("Colour by", few, index=few.index("label") if "label" in few else 0) if few else None
-    values = points[field].to_numpy(zero_copy_only=False).astype(str) if field else np.full(len(points), "point")
-    return field, values
+@st.cache_resource(ttl=600, max_entries=6, show_spinner="Drawing the map")
+def drawn_by(collection: str, count: int, field: str | None, _points: pa.Table) -> Drawn:
+    return map_points.draw(_points, field)
 
 
-def figure(values: np.ndarray) -> go.Figure:
-    """One WebGL trace per value; customdata is the row, so that a selection names its points."""
-    x, y = (points[name].to_numpy() for name in ("x", "y"))
-    titles = points["title" if "title" in points.column_names else "item"].to_numpy(zero_copy_only=False).astype(str)
-    drawn = go.Figure()
-    for value, colour in zip(np.unique(values), cycle(qualitative.Dark24), strict=False):
-        rows = np.flatnonzero(values == value)
-        drawn.add_trace(
-            go.Scattergl(
-                x=x[rows],
-                y=y[rows],
-                customdata=rows,
-                text=titles[rows],
-                hoverinfo="text+name",
-                name=value,
-                mode="markers",
-                marker={"size": 5, "opacity": 0.75, "color": colour},
-            )
-        )
-    drawn.update_layout(
-        height=HEIGHT,
-        margin={"l": 0, "r": 0, "t": 32, "b": 0},
-        legend={"orientation": "h"},
-        dragmode="lasso",
-        uirevision=info.name,
-    )
-    drawn.update_xaxes(visible=False)
-    drawn.update_yaxes(visible=False, scaleanchor="x")
-    return drawn
+@st.cache_resource(ttl=600, max_entries=6, show_spinner=False)
+def fields(collection: str, count: int, _points: pa.Table) -> list[str]:
+    """What can colour the map, a label first."""
+    return sorted(map_points.fields(_points), key=lambda name: (name != "label", name))
 
 
-def selected(event: Any) -> np.ndarray:
-    """Rows inside the lasso, box or click."""
-    return np.array([int(np.ravel(point["customdata"])[0]) for point in event.selection.points], int)
+def numbers(name: str) -> list[float] | None:
+    """A list of numbers from the address; what is none of our making counts as absent."""
+    try:
+        return [float(number) for number in st.query_params[name].split(",")]
+    except (KeyError, ValueError):
+        return None
 
 
-field, values = coloured_by()
+def from_link() -> tuple[Polygon | None, list[float] | None]:
+    flat, view = numbers("lasso"), numbers("view")
+    lasso = [list(pair) for pair in zip(flat[::2], flat[1::2], strict=False)] if flat and len(flat) >= 6 else None
+    return lasso, view if view and len(view) == 3 else None
+
+
+def keep(lasso: Polygon | None, view: list[float] | None) -> None:
+    """In the address, so that a link brings back what is seen."""
+    thinned = lasso[:: max(1, -(-len(lasso) // MOST_CORNERS))] if lasso else None
+    for name, kept in (("lasso", np.ravel(thinned) if thinned else None), ("view", view)):
+        if kept is not None:
+            st.query_params[name] = ",".join(f"{number:.3f}" for number in kept)
+        else:
+            st.query_params.pop(name, None)
+
+
+def found() -> list[int]:
+    """Rows of the points nearest to what the reader looks for."""
+    with st.sidebar:
+        with server.told():
+            kinds = server.searched_by(info, server.client().models())
+        kind = chosen("Find on the map by", kinds, "by") if len(kinds) > 1 else info.modality
+        wanted = items.given(kind)
+    if wanted is None:
+        return []
+    with server.told():
+        hits = server.client().search(info.name, item=wanted, modality=kind, limit=MARKED).hits
+    st.sidebar.caption(f"{len(hits)} nearest points are circled")
+    rows = pc.index_in(pa.array([hit.id for hit in hits]), value_set=points["id"].combine_chunks())
+    return [row for row in rows.to_pylist() if row is not None]
+
+
+def card(rows: np.ndarray) -> list[dict[str, Any]]:
+    """Points as cards have them."""
+    chosen_points = points.take(rows).to_pylist()
+    payloads = ({key: value for key, value in row.items() if key not in POSITIONS} for row in chosen_points)
+    return [{"id": row["id"], "payload": one} for row, one in zip(chosen_points, payloads, strict=True)]
+
+
+known = fields(info.name, info.points, points)
+field = chosen("Colour by", known, "colour") if known else None
+drawn = drawn_by(info.name, info.points, field, points)
 left, right = st.columns([3, 2])
 with left:
-    event = st.plotly_chart(figure(values), key="map", on_select="rerun", selection_mode=("lasso", "box", "points"))
+    lasso, view = from_link()
+    seen = scatter(drawn, found=found(), lasso=lasso, view=view)
+    keep(seen.lasso, seen.view)
     st.caption(f"{len(points):,} points" + (f", coloured by {field}" if field else ""))
-rows = selected(event)
+rows = map_points.inside(drawn, seen.lasso)
+if seen.chosen:
+    values = drawn.points["value"].to_numpy()
+    rows = rows[np.isin(values[rows], seen.chosen)] if seen.lasso else np.flatnonzero(np.isin(values, seen.chosen))
 with right:
-    if len(rows) == 0:
-        st.info("Draw a lasso around points to see them.")
+    if seen.pointed is not None and seen.pointed < len(points):
+        cards.grid(info.name, card(np.array([seen.pointed])), columns=2)
+    if not len(rows):
+        st.info("Draw a lasso around points, or pick values under the map, to see them. Rest on a point to see it.")
         st.stop()
-    chosen = points.take(rows)
     st.subheader(f"{len(rows):,} selected" + (f", the first {SHOWN} shown" if len(rows) > SHOWN else ""))
-    ids = "\n".join(["id", *chosen["id"].to_pylist()])
-    st.download_button("Download ids (CSV)", ids, file_name=f"{info.name}.csv")
-    shown = [
-        {"id": row["id"], "payload": {key: value for key, value in row.items() if key not in _POSITIONS}}
-        for row in chosen.slice(0, SHOWN).to_pylist()
-    ]
-    with st.container(height=HEIGHT - 120):
-        cards.grid(info.name, shown, columns=3)
+    if field:
+        counts = np.bincount(drawn.points["value"].to_numpy()[rows], minlength=len(drawn.values))
+        most = [value for value in np.argsort(-counts)[:6] if counts[value]]
+        st.caption(" · ".join(f"{drawn.values[value]['name']} {counts[value]:,}" for value in most))
+    ids = pa.concat_arrays([pa.array(["id"]), points["id"].combine_chunks().take(pa.array(rows))])
+    st.download_button("Download ids (CSV)", "\n".join(ids.to_pylist()), file_name=f"{info.name}.csv")
+    with st.container(height=520):
+        cards.grid(info.name, card(rows[:SHOWN]), columns=3)

@@ -13,7 +13,7 @@ _MILLISECONDS = 20_000
 
 def test_a_lasso_on_the_map_brings_out_pictures(page: Page, explorer: str):
     page.goto(f"{explorer}/map?collection=shapes")
-    plot = page.locator(".js-plotly-plot .draglayer .drag").first
+    plot = page.locator(".frame[data-drawn] canvas")
     expect(plot).to_be_visible(timeout=_MILLISECONDS)
     box = plot.bounding_box()
     assert box is not None
