@@ -74,6 +74,12 @@ class Plot {
     return { width, height };
   }
 
+  // All points: they lie between -1 and 1, and the camera shows so much of the height.
+  whole() {
+    const { width, height } = this.size();
+    return [Math.min(1, width / height), 0, 0];
+  }
+
   async show(data) {
     this.data = data;
     if (data.version !== this.version) {
@@ -89,7 +95,7 @@ class Plot {
       const started = performance.now();
       await this.plot.draw(points, { zDataType: "categorical", preventFilterReset: true });
       this.frame.dataset.drawn = `${x.length} points in ${Math.round(performance.now() - started)} ms`;
-      if (fresh && data.view) this.plot.view(camera(data.view), { preventEvent: true });
+      this.plot.view(camera((fresh && data.view) || this.whole()));
     }
     this.annotate();
   }
@@ -124,7 +130,7 @@ class Plot {
 
   use(tool) {
     if (tool === "whole") {
-      this.plot.reset();
+      this.plot.view(camera(this.whole()));
       return;
     }
     if (tool === "clear") {

@@ -133,8 +133,16 @@ def test_a_point_that_is_gone_is_told_in_a_sentence(explored: Running):
 def test_the_map_counts_its_points_and_colours_them_by_label(explored: Running):
     page = opened(MAP, collection="shapes")
     assert not page.exception
-    assert page.selectbox[1].value == "label"
+    assert {box.label: box.value for box in page.selectbox}["Colour by"] == "label"
     assert "40 points, coloured by label" in [caption.value for caption in page.caption]
+
+
+def test_a_link_brings_back_the_lasso_of_the_map_and_nonsense_in_it_is_ignored(explored: Running):
+    page = opened(MAP, collection="shapes", lasso="-1,-1,1,-1,1,1,-1,1", view="nonsense")
+    assert not page.exception
+    assert [heading.value for heading in page.subheader] == ["40 selected"]
+    assert "round 20 · square 20" in [caption.value for caption in page.caption]
+    assert "view" not in page.query_params
 
 
 def test_data_health_lists_what_was_found(explored: Running):
