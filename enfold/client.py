@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -175,6 +176,19 @@ class _Api:
     def set_layout(self, collection: str, table: Any) -> Any:
         """Store 2-D positions (columns id, x, y) beside the collection."""
         return self._run(_arrow_up("PUT", f"/collections/{collection}/layout", table, wire.CollectionInfo))
+
+    def views(self, collection: str) -> Any:
+        """list of `wire.View`: views of the map that were saved, by name."""
+        return self._run(_get_list(f"/collections/{collection}/views", wire.View))
+
+    def save_view(self, collection: str, name: str, choices: dict[str, str]) -> Any:
+        """`wire.View`, in place of one of the same name."""
+        return self._run(_put(f"/collections/{collection}/views", wire.View(name=name, choices=choices), wire.View))
+
+    def forget_view(self, collection: str, name: str) -> Any:
+        return self._run(
+            _nothing({"method": "DELETE", "url": f"/collections/{collection}/views/{quote(name, safe='')}"})
+        )
 
     def health(self, collection: str) -> Any:
         """Arrow table of what the job `health` found of every point, with its payload fields as columns."""

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     def jobs(self) -> Path:
         return self.home / "jobs"
 
+    @property
+    def views(self) -> Path:
+        return self.home / "views"
+
 
 def load() -> Settings:
     """Read the environment; a value that makes no sense is named."""

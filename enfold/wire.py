@@ -5,7 +5,7 @@ An item is a JSON object whose one field is its modality: {"text": "…"} or {"i
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from enfold import modalities
 from enfold.bundle import NAME, Size
@@ -288,6 +288,20 @@ class DeleteRequest(Record):
 class Facet(Record):
     value: str | int | bool
     count: int
+
+
+class View(Record):
+    """What a map showed: the choices that its address holds."""
+
+    name: str = Field(min_length=1, max_length=80, pattern=r"^[^/\x00-\x1f]+$")
+    choices: dict[str, str] = Field(max_length=20, description="parameters of the map's address, e.g. lasso")
+
+    @field_validator("choices")
+    @classmethod
+    def _short(cls, choices: dict[str, str]) -> dict[str, str]:
+        if sum(len(key) + len(value) for key, value in choices.items()) > 4000:
+            raise ValueError("at most 4,000 characters in all")
+        return choices
 
 
 class NewHead(Record):

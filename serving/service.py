@@ -32,7 +32,7 @@ from enfold.errors import EnfoldError, SpaceMismatch, UnknownName, WrongUse
 from enfold.modalities import Modality
 from enfold.model import Model
 from enfold.points import point_id
-from serving import heads, oip, openai, openapi, originals, pipelines, rerank, runs, tracing
+from serving import heads, oip, openai, openapi, originals, pipelines, rerank, runs, tracing, views
 from serving.batcher import Backlog
 from serving.bodies import errors_of, read, read_json, vectors_as
 from serving.dialects import Dialects
@@ -310,6 +310,7 @@ def collection(c: str, rooms: InRooms) -> wire.CollectionInfo:
 def drop_collection(c: str, rooms: InRooms) -> None:
     """Delete a collection with all its points."""
     rooms.index.drop(c)
+    views.forget_all(rooms.settings, c)
 
 
 @app.post("/collections/{c}/optimize", status_code=202)
@@ -424,6 +425,24 @@ def health(c: str, rooms: InRooms) -> Response:
 async def set_health(c: str, request: Request, rooms: InRooms) -> wire.CollectionInfo:
     """Keep what was found of the points, an Arrow stream."""
     return await _set_notes(rooms, c, "health", request)
+
+
+@app.get("/collections/{c}/views")
+def saved_views(c: str, rooms: InRooms) -> list[wire.View]:
+    """Views of the map that were saved, by name."""
+    return views.views(rooms.settings, rooms.index.collection(c).facts.name)
+
+
+@app.put("/collections/{c}/views")
+def save_view(c: str, view: wire.View, rooms: InRooms) -> wire.View:
+    """Save one, in place of one of the same name."""
+    return views.save(rooms.settings, rooms.index.collection(c).facts.name, view)
+
+
+@app.delete("/collections/{c}/views/{name}", status_code=204)
+def forget_view(c: str, name: str, rooms: InRooms) -> None:
+    """Delete a saved view."""
+    views.forget(rooms.settings, rooms.index.collection(c).facts.name, name)
 
 
 @app.get("/collections/{c}/items/{id}/thumbnail", responses=openapi.WEBP)

@@ -83,6 +83,19 @@ def card(rows: np.ndarray) -> list[dict[str, Any]]:
     return [{"id": row["id"], "payload": one} for row, one in zip(chosen_points, payloads, strict=True)]
 
 
+def saved() -> None:
+    """Links to views that were saved, and a box to save this one."""
+    with st.sidebar.expander("Saved views"), server.told():
+        for one in server.client().views(info.name):
+            st.page_link("screens/map.py", label=one.name, query_params={"collection": info.name, **one.choices})
+        with st.form("save", clear_on_submit=True, border=False):
+            name = st.text_input("Save this view as", max_chars=80)
+            if st.form_submit_button("Save") and name.strip():
+                choices = {key: st.query_params[key] for key in ("colour", "lasso", "view") if key in st.query_params}
+                server.client().save_view(info.name, name.strip().replace("/", "-"), choices)
+                st.rerun()
+
+
 known = fields(info.name, info.points, points)
 field = chosen("Colour by", known, "colour") if known else None
 drawn = drawn_by(info.name, info.points, field, points)
@@ -92,6 +105,7 @@ with left:
     seen = scatter(drawn, found=found(), lasso=lasso, view=view)
     keep(seen.lasso, seen.view)
     st.caption(f"{len(points):,} points" + (f", coloured by {field}" if field else ""))
+saved()
 rows = map_points.inside(drawn, seen.lasso)
 if seen.chosen:
     values = drawn.points["value"].to_numpy()

@@ -138,11 +138,23 @@ def test_the_map_counts_its_points_and_colours_them_by_label(explored: Running):
 
 
 def test_a_link_brings_back_the_lasso_of_the_map_and_nonsense_in_it_is_ignored(explored: Running):
-    page = opened(MAP, collection="shapes", lasso="-1,-1,1,-1,1,1,-1,1", view="nonsense")
+    link = {"collection": "shapes", "lasso": "-1,-1,1,-1,1,1,-1,1", "view": "nonsense"}
+    page = opened(MAIN, **link).switch_page("screens/map.py").run()
     assert not page.exception
     assert [heading.value for heading in page.subheader] == ["40 selected"]
     assert "round 20 · square 20" in [caption.value for caption in page.caption]
     assert "view" not in page.query_params
+
+
+def test_a_view_of_the_map_is_saved_and_linked(explored: Running):
+    page = opened(MAIN, collection="shapes").switch_page("screens/map.py").run()
+    {box.label: box for box in page.text_input}["Save this view as"].set_value("all of them")
+    {button.label: button for button in page.button}["Save"].click().run()
+    assert not page.exception
+    with explored.client() as client:
+        [view] = client.views("shapes")
+        client.forget_view("shapes", "all of them")
+    assert (view.name, view.choices) == ("all of them", {"colour": "label"})
 
 
 def test_data_health_lists_what_was_found(explored: Running):

@@ -341,6 +341,8 @@ def test_nothing_but_the_probes_answers_without_the_key(server, header):
         ("GET", "/collections/..%2f..%2fetc", 404),
         ("DELETE", "/collections/none", 404),
         ("GET", "/collections/none/layout", 404),
+        ("GET", "/collections/none/views", 404),
+        ("DELETE", "/collections/none/views/x", 404),
         ("GET", "/collections/none/items", 404),
         ("GET", "/collections/none/facets?field=x", 404),
         ("GET", f"/collections/none/items/{uuid(1)}/thumbnail", 404),
@@ -373,6 +375,8 @@ def test_openapi_lists_every_route(http):
         ("POST", "/collections/{c}/items"), ("GET", "/collections/{c}/items"), ("POST", "/collections/{c}/search"),
         ("POST", "/collections/{c}/delete"), ("GET", "/collections/{c}/facets"), ("GET", "/collections/{c}/layout"),
         ("PUT", "/collections/{c}/layout"), ("GET", "/collections/{c}/items/{id}/thumbnail"),
+        ("GET", "/collections/{c}/views"), ("PUT", "/collections/{c}/views"),
+        ("DELETE", "/collections/{c}/views/{name}"),
         ("GET", "/collections/{c}/items/{id}"), ("GET", "/collections/{c}/items/{id}/original"),
         ("GET", "/runs"), ("GET", "/runs/{id}"), ("GET", "/methods"),
         ("GET", "/jobs"), ("POST", "/jobs"), ("GET", "/jobs/{id}"), ("DELETE", "/jobs/{id}"),
@@ -515,6 +519,23 @@ def test_a_collection_of_another_space_is_in_the_way(http, collection):
     for name in ("", "Ü", "../x", "a/b", ".hidden", "x" * 64):
         answer = http.post("/collections", json=new | {"name": name})
         assert "name" in problem(answer, 422, "wrong_use")
+
+
+def test_views_of_a_map_are_saved_replaced_and_go_with_their_collection(http, collection, space):
+    url, view = f"/collections/{collection}/views", {"name": "the red ones", "choices": {"colour": "label"}}
+    assert http.get(url).json() == []
+    assert http.put(url, json=view).json() == view
+    assert http.put(url, json=view | {"choices": {"lasso": "0,0,1,0,1,1"}}).status_code == 200
+    assert http.put(url, json={"name": "all", "choices": {}}).status_code == 200
+    assert http.get(url).json() == [{"name": "all", "choices": {}}, view | {"choices": {"lasso": "0,0,1,0,1,1"}}]
+    assert "4,000" in problem(http.put(url, json={"name": "long", "choices": {"lasso": "1" * 4000}}), 422, "wrong_use")
+    assert "name" in problem(http.put(url, json={"name": "../x", "choices": {}}), 422, "wrong_use")
+    assert http.delete(f"{url}/the red ones").status_code == 204
+    assert "all" in problem(http.delete(f"{url}/the red ones"), 404, "unknown_name")
+    assert http.delete(f"/collections/{collection}").status_code == 204
+    new = new_collection(collection, space=space, dimensions=8)
+    assert http.post("/collections", json=new.model_dump()).status_code == 200
+    assert http.get(url).json() == []
 
 
 def test_a_layout_is_kept_and_comes_back_with_payload(http, collection, space):
