@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo demo-ui test test-claims test-browser fuzz check docs bench soak kills
+.PHONY: setup demo demo-ui test test-claims test-browser fuzz scatter check docs bench soak kills
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -29,6 +29,9 @@ test-browser: setup
 COUNT ?= 2000
 fuzz: setup
 	FUZZ=$(COUNT) $(BIN)/python -m pytest -m '' tests/fuzz -s
+
+scatter:
+	cd app/scatter && npm install --no-audit --no-fund && npm run build
 
 check: setup
 	$(BIN)/ruff format --check .

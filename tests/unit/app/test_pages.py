@@ -119,9 +119,31 @@ def test_a_card_opens_the_item_as_its_source_has_it(explored: Running):
 
 def test_a_label_filter_leaves_only_that_label(explored: Running):
     page = searching(collection="shapes", id=an_id(explored))
-    page.multiselect[0].set_value(["round"]).run()
+    page.multiselect[0].set_value(["label"]).run()
+    page.multiselect[1].set_value(["round"]).run()
     assert not page.exception
     assert {text.value.split(" · ")[0] for text in page.text} == {"round"}
+    again = searching(collection="shapes", id=an_id(explored), filter="".join(page.query_params["filter"]))
+    assert {text.value.split(" · ")[0] for text in again.text} == {"round"}
+
+
+@pytest.mark.parametrize("nonsense", ["{", "[1]", '[{"field": "label"}]', '[{"field": "label", "any": ["none such"]}]'])
+def test_a_link_with_a_filter_that_makes_no_sense_is_without_it(explored: Running, nonsense):
+    page = searching(collection="shapes", id=an_id(explored), filter=nonsense)
+    assert not page.exception
+    assert not page.error
+    assert len(page.text) == 18
+
+
+def test_a_search_is_steered_by_examples_and_counterexamples(explored: Running):
+    with explored.client() as client:
+        ids = client.layout("shapes")["id"].to_pylist()
+        asked = {"like": [{"id": ids[1]}], "unlike": [{"id": ids[2]}, {"id": ids[3]}]}
+        expected = client.search("shapes", id=ids[0], limit=18, **asked).hits
+    page = searching(collection="shapes", id=ids[0], like=ids[1], unlike=f"{ids[2]},{ids[3]}")
+    assert not page.exception
+    assert "Steered by 1 more like and 2 less like" in [caption.value for caption in page.caption]
+    assert [text.value.split(" · ")[1] for text in page.text] == [f"{hit.score:.3f}" for hit in expected]
 
 
 def test_a_point_that_is_gone_is_told_in_a_sentence(explored: Running):
