@@ -11,7 +11,7 @@ from tests.servers import Running
 _MILLISECONDS = 20_000
 
 
-def test_a_lasso_on_the_map_brings_out_pictures(page: Page, explorer: str):
+def test_a_lasso_on_the_map_brings_out_pictures(page: Page, browser: Browser, explorer: str):
     page.goto(f"{explorer}/map?collection=shapes")
     plot = page.locator(".frame[data-drawn] canvas")
     expect(plot).to_be_visible(timeout=_MILLISECONDS)
@@ -27,6 +27,38 @@ def test_a_lasso_on_the_map_brings_out_pictures(page: Page, explorer: str):
     expect(page.get_by_text("40 selected")).to_be_visible(timeout=_MILLISECONDS)
     expect(page.get_by_text("similar")).to_have_count(40, timeout=_MILLISECONDS)
     page.screenshot(path=SCREENSHOTS / "map.png", full_page=True)
+    page.wait_for_url("**lasso=*", timeout=_MILLISECONDS)
+    again = browser.new_page()
+    again.goto(page.url)
+    expect(again.get_by_text("40 selected")).to_be_visible(timeout=_MILLISECONDS)
+    again.close()
+
+
+def test_values_picked_under_the_map_are_brought_out(page: Page, explorer: str):
+    page.goto(f"{explorer}/map?collection=shapes")
+    page.get_by_role("group", name="Values").get_by_role("button", name="round").click(timeout=_MILLISECONDS)
+    expect(page.get_by_text("20 selected")).to_be_visible(timeout=_MILLISECONDS)
+    page.get_by_role("textbox", name="Save this view as").or_(page.get_by_text("Saved views")).first.click()
+    expect(page.get_by_label("Save this view as")).to_be_visible(timeout=_MILLISECONDS)
+
+
+def test_every_page_fits_a_phone_and_the_dark(browser: Browser, explorer: str, server: Running):
+    with server.client() as client:
+        id = client.layout("shapes")["id"][0].as_py()
+    phone = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    for name, address, shown in (
+        ("home", "", "Collections"),
+        ("search", f"search?collection=shapes&id={id}", "of 40 points"),
+        ("map", "map?collection=shapes", "40 points"),
+        ("health", "health?collection=shapes", "Copies"),
+        ("methods", "methods", "Methods"),
+    ):
+        phone.goto(f"{explorer}/{address}")
+        expect(phone.get_by_text(shown).first).to_be_visible(timeout=_MILLISECONDS)
+        wide = phone.evaluate("document.scrollingElement.scrollWidth - window.innerWidth")
+        phone.screenshot(path=SCREENSHOTS / f"phone-{name}.png")
+        assert wide <= 0, f"{name} is {wide} pixels too wide"
+    phone.close()
 
 
 def test_a_dropped_picture_finds_itself(page: Page, explorer: str, server: Running):
