@@ -9,6 +9,7 @@ import streamlit as st
 from pyarrow import csv, parquet
 
 from app import cards, items, server
+from app.cards import Link
 from app.choice import chosen
 from app.filters import filters
 from enfold import wire
@@ -36,15 +37,16 @@ def query() -> dict[str, Any]:
     return base | more
 
 
-def links(point: dict[str, Any]) -> list[tuple[str, str, dict[str, str]]]:
-    """What a card of a hit leads to: what is like it, this search with it as an example or a counterexample, itself."""
+def links(point: dict[str, Any]) -> list[Link]:
+    """What a card of a hit leads to: what is like it, itself, and this search with it as an example or the contrary."""
+    own = {"collection": info.name, "id": point["id"]}
     here = {name: st.query_params[name] for name in ("collection", "by", "id", "filter") if name in st.query_params}
-    steered = {name: ",".join(examples(name)) for name in ("like", "unlike") if examples(name)}
-    found = [("similar", "screens/search.py", {"collection": info.name, "id": point["id"]})]
-    for label, name in (("more", "like"), ("less", "unlike")):
+    here |= {name: ",".join(examples(name)) for name in ("like", "unlike") if examples(name)}
+    found = [Link("similar", "screens/search.py", own)]
+    for label, name, meaning in (("+", "like", "more like this"), ("−", "unlike", "less like this")):
         ids = ",".join([*(id for id in examples(name) if id != point["id"]), point["id"]])
-        found.append((label, "screens/search.py", here | steered | {name: ids}))
-    return [*found, ("open", "screens/item.py", {"collection": info.name, "id": point["id"]})]
+        found.append(Link(label, "screens/search.py", here | {name: ids}, meaning))
+    return [*found, Link("open", "screens/item.py", own)]
 
 
 def told_examples() -> None:
