@@ -426,7 +426,7 @@ def test_engines_agree(home, monkeypatch, asked):
 
 def test_a_server_that_is_not_there_is_one_sentence(monkeypatch):
     monkeypatch.setenv("ENFOLD_QDRANT_URL", f"http://127.0.0.1:{ports.free()}")
-    monkeypatch.setattr(server, "_PAUSES", (0.01,))
+    monkeypatch.setattr(server, "_FIRST_PAUSE", server._PATIENCE)  # so that it is asked once
     with pytest.raises(Unavailable, match="see ENFOLD_QDRANT_URL"):
         open_index(settings.load(), "")
 
