@@ -30,7 +30,7 @@ from enfold import wire
 from enfold.errors import Conflict, Unavailable, UnknownName, WrongUse
 from enfold.settings import Settings
 from enfold.space import same_space
-from serving.index import Points, Query, arrow, quantised
+from serving.index import Points, Query, arrow, filters, quantised
 from serving.index.checks import check_points, check_query, kind_of
 from serving.index.names import generation_of, path_of, uuid_of
 
@@ -41,8 +41,8 @@ _WRITTEN_PAGE = 250  # points of one write: with their thumbnails they stay far 
 MAX_REACH = 110_000  # hits that one search asks for, those among them that it passes over
 MAX_CONDITIONS = 70_000  # of one filter, every value being one
 _SECONDS = 30
-# Seconds for which a server that cannot be reached or has too much to do is asked again: by who waits for an answer, and
-# by who writes, most often a job, for which beginning again costs more.
+# Seconds for which a server that cannot be reached or has too much to do is asked again: by who waits for an answer,
+# and by who writes, most often a job, for which beginning again costs more.
 _PATIENCE, _WRITING_PATIENCE = 3.0, 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ WORDS = models.TextIndexParams(
     tokenizer=models.TokenizerType.MULTILINGUAL,
     lowercase=True,
     ascii_folding=True,
+    phrase_matching=True,
     scoring=True,
 )
 _GRAPH = models.HnswConfigDiff(m=16, ef_construct=128)
@@ -276,7 +277,7 @@ class ServerCollection:
         if not rankings:
             return []
         keep = models.Filter(
-            must=[_condition_of(one) for one in asked.filter],
+            must=_conditions_of(asked.filter),
             must_not=[models.HasIdCondition(has_id=[uuid_of(id) for id in asked.but])] if asked.but else [],
         )
         how = models.SearchParams(exact=asked.exact, quantization=_RESCORED)
@@ -286,18 +287,21 @@ class ServerCollection:
             query["prefetch"] = [models.Prefetch(**one, filter=keep, params=how, limit=depth) for one in rankings]
         else:
             query = rankings[0]
-        found = answered(
-            lambda: self._client.query_points(
-                self._place,
-                **query,
-                query_filter=keep,
-                search_params=how,
-                limit=asked.limit,
-                offset=asked.offset,
-                score_threshold=asked.min_score,
-                with_payload=_SHOWN,
-            )
+        search = partial(
+            self._client.query_points,
+            self._place,
+            **query,
+            query_filter=keep,
+            search_params=how,
+            limit=asked.limit,
+            offset=asked.offset,
+            score_threshold=asked.min_score,
+            with_payload=_SHOWN,
         )
+        try:
+            found = answered(search)
+        except ValueError as error:  # of a filter that cannot be written as the server wants it
+            raise WrongUse(f"the filter cannot be asked for: {error}") from None
         return [wire.Hit(id=str(hit.id), score=hit.score, payload=hit.payload or {}) for hit in found.points]
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
@@ -480,6 +484,11 @@ def answered(ask: Callable[[], T], patience: float = _PATIENCE) -> T:
 
 def _having(field: str) -> models.Filter:
     return models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=path_of(field)))])
+
+
+def _conditions_of(told: Sequence[wire.Condition] | dict[str, Any]) -> list[Any]:
+    """What must hold; a dict is a filter in Qdrant's own words."""
+    return [filters.read(told)] if isinstance(told, dict) else [_condition_of(one) for one in told]
 
 
 def _condition_of(condition: wire.Condition) -> models.Filter:
