@@ -1,5 +1,5 @@
-"""wordllama: WordLlama's l2_supercat_256, a vector for each of 32,000 tokens, trained so that their mean tells what a text
-is about (Miller 2024, github.com/dleemiller/WordLlama).
+"""wordllama: WordLlama l2_supercat_256, a vector for each of 32,000 tokens, trained so that their mean tells what a
+text is about (Miller 2024, github.com/dleemiller/WordLlama).
 
 Not a data set but a model with real weights, to be imported: enfold import wordllama --name wordllama.
 """
