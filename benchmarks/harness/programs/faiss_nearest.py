@@ -1,6 +1,7 @@
 """Builds faiss's graph of vectors and answers queries by it: faiss_nearest.py FOLDER VECTORS INDEX THREADS"""
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import faiss
@@ -10,7 +11,7 @@ from asked import measure
 EDGES, CONSTRUCTION, SEARCH = 16, 100, 100  # as the embedded engine builds and walks its own
 
 
-def opened(file: str):
+def opened(file: str) -> Callable[[np.ndarray, int], Sequence[int]]:
     index = faiss.read_index(file)
     index.hnsw.efSearch = SEARCH
     faiss.omp_set_num_threads(1)  # of one query; the engine walks one graph in one thread too

@@ -4,6 +4,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import qdrant_edge as engine
@@ -40,7 +41,8 @@ def eight_bits(index: Path) -> Ask:
     how = engine.SearchParams(quantization=engine.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING))
 
     def ask(query: np.ndarray, nearest: int) -> Sequence[int]:
-        asked = engine.QueryRequest(nearest, query=engine.Query.Nearest(query), params=how, with_payload=True)
+        vector: Any = query  # the engine takes arrays, and needs no copy
+        asked = engine.QueryRequest(nearest, query=engine.Query.Nearest(vector), params=how, with_payload=True)
         return [uuid.UUID(str(hit.id)).int for hit in shard.query(asked)]
 
     return ask
