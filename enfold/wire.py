@@ -248,7 +248,9 @@ class SearchRequest(Ask, Example):
     limit: int = Field(10, ge=1, le=1000)
     offset: int = Field(0, ge=0, le=100_000, description="how many of the best to pass over")
     min_score: float | None = Field(None, description="leave out what scores less")
-    filter: list[Condition] = Field([], max_length=32, description="all of which hold")
+    filter: Annotated[list[Condition], Field(max_length=32)] | dict[str, Any] = Field(
+        [], description="conditions, all of which hold; or an object: a filter in Qdrant's own words"
+    )
     group_by: str | None = Field(None, description="payload field (`item`): at most `group_size` hits of each value")
     group_size: int = Field(1, ge=1, le=100)
     diversity: float = Field(0, ge=0, le=1, description="0: the nearest; towards 1: the less alike (MMR)")

@@ -1,7 +1,7 @@
 """A text encoder from a local sentence-transformers or Hugging Face folder, as a draft.
 
 Its pooling, default prompt, truncation and normalisation are kept. The reference of the gate is transformers itself:
-its own tokenizer, its own forward pass.
+its own tokenizer, its own forward pass; of a table of token vectors, which is no model of transformers', the table.
 """
 # B texts, T tokens, D features
 
@@ -11,6 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
 
 from enfold import modalities
 from enfold.bundle import Lineage
@@ -38,6 +42,18 @@ class TextEncoder(Encoder):
         return Encoded(tokens, POOLINGS[self.pooling](tokens, mask), token_mask=mask.bool())
 
 
+class StaticEncoder(Encoder):
+    """A vector for every token of the vocabulary, and their mean: sentence-transformers' StaticEmbedding, Model2Vec."""
+
+    def __init__(self, vectors: Tensor):
+        super().__init__()
+        self.vectors, self.dim, self.pooling = nn.Embedding.from_pretrained(vectors), vectors.shape[1], "mean"
+
+    def forward(self, inputs: Inputs) -> Encoded:
+        mask, tokens = inputs["attention_mask"], self.vectors(inputs["input_ids"])  # [B, T, D]
+        return Encoded(tokens, POOLINGS["mean"](tokens, mask), token_mask=mask.bool())
+
+
 def text_draft(path: Path, held_out: HeldOut) -> Draft:
     """Raises WrongUse for a folder that cannot be imported as it is."""
     folder = ModelFolder.open(path)
@@ -46,10 +62,7 @@ def text_draft(path: Path, held_out: HeldOut) -> Draft:
     # Queries are put as the folder says, where it has a prompt of that name, else as every text.
     asked = folder.prompts.get("query", preprocess.prefix)
     rank = RankSpec(by="cosine", graph="encode_text", tokenizer=TOKENIZER, max_tokens=most, query_prefix=asked)
-    # torch's fused attention is exported with a guard for rows that are masked altogether, which no text has: a tenth
-    # of MiniLM's time.
-    exact = {"use_safetensors": True, "dtype": torch.float32, "attn_implementation": "eager"}
-    encoder = TextEncoder(_loaded("AutoModel", folder.root, **exact), folder.pooling).eval()
+    encoder = _encoder(folder)
     prepare = _preparation(folder, preprocess)
     return Draft(
         modality="text",
@@ -73,10 +86,45 @@ def text_draft(path: Path, held_out: HeldOut) -> Draft:
     )
 
 
+def _encoder(folder: ModelFolder) -> Encoder:
+    if folder.static:
+        return StaticEncoder(_table(folder.root)).eval()
+    # torch's fused attention is exported with a guard for rows that are masked altogether, which no text has: a tenth
+    # of MiniLM's time.
+    exact = {"use_safetensors": True, "dtype": torch.float32, "attn_implementation": "eager"}
+    return TextEncoder(_loaded("AutoModel", folder.root, **exact), folder.pooling).eval()
+
+
+def _table(folder: Path) -> Tensor:
+    """float32 [V, D]"""
+    try:
+        tensors = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise WrongUse(f"{folder / 'model.safetensors'} cannot be read: {error}") from None
+    found = [tensors[name] for name in ("embedding.weight", "embeddings") if name in tensors]
+    if len(tensors) != 1 or not found or found[0].ndim != 2:
+        raise WrongUse(
+            f"{folder / 'model.safetensors'} holds {', '.join(tensors) or 'nothing'}; a static embedding is one table "
+            "[V, D] called 'embedding.weight' or 'embeddings'"
+        )
+    return found[0].float()
+
+
 def _preparation(folder: ModelFolder, preprocess: TextPreprocess) -> Callable[[Any], Arrays]:
     """How sentence-transformers makes inputs of one text: prompt, lower case, transformers' tokenizer, truncation."""
-    tokenizer = _loaded("AutoTokenizer", folder.root)
     reader = modalities.get("text")(preprocess)
+    if folder.static:
+        words = Tokenizer.from_file(str(folder.root / "tokenizer.json"))
+        words.no_padding()
+        words.no_truncation()
+
+        def ids(item: Any) -> Arrays:
+            text = preprocess.prefix + reader.read(item)
+            found = np.array(words.encode(text, add_special_tokens=False).ids[: preprocess.max_tokens], np.int64)
+            return {"input_ids": found, "attention_mask": np.ones_like(found)}
+
+        return ids
+    tokenizer = _loaded("AutoTokenizer", folder.root)
 
     def prepare(item: Any) -> Arrays:
         text = preprocess.prefix + reader.read(item)

@@ -12,6 +12,8 @@ from enfold.errors import WrongUse
 from export.pooling import POOLINGS
 
 _MODULES = ("Transformer", "Pooling", "Normalize")
+_STATIC_MODULES = ("StaticEmbedding", "Normalize")
+_STATIC_TOKENS = 512  # where a text is cut, or its windows end, of a table that has no limit of its own
 _ENDLESS = 10**6  # tokenizers without a limit of their own write 10^30
 
 
@@ -23,7 +25,8 @@ class ModelFolder:
         if not (path / "modules.json").is_file() and not (path / "config.json").is_file():
             raise WrongUse(f"{path} is no model folder: it holds neither modules.json nor config.json")
         self.modules = self._modules()
-        self.root = path / self.modules.get("Transformer", "")
+        self.static = "StaticEmbedding" in self.modules
+        self.root = path / next(iter(self.modules.values()))
         self._check_files()
         self.bert: dict[str, Any] = self._json("sentence_bert_config.json", self.root)
         self.pooling = self._pooling()
@@ -49,8 +52,13 @@ class ModelFolder:
         return self.prompts[default]
 
     def tokenizer(self) -> bytes:
-        """tokenizer.json; where the folder says do_lower_case, that becomes a step of it."""
+        """tokenizer.json; where the folder says do_lower_case, that becomes a step of it.
+
+        A table's is without the tokens that are put before and behind a text, as sentence-transformers uses it.
+        """
         data = (self.root / "tokenizer.json").read_bytes()
+        if self.static:
+            data = json.dumps(json.loads(data) | {"post_processor": None}, ensure_ascii=False).encode()
         if not self.bert.get("do_lower_case"):
             return data
         tokenizer = Tokenizer.from_str(data.decode())
@@ -60,6 +68,8 @@ class ModelFolder:
 
     def max_tokens(self) -> int:
         """As sentence-transformers finds it: stated, or what tokenizer and position embeddings allow."""
+        if self.static:
+            return _STATIC_TOKENS
         config, tokens = self._json("config.json", self.root), self._json("tokenizer_config.json", self.root)
         bounds = [config.get("max_position_embeddings"), tokens.get("model_max_length")]
         known = [bound for bound in bounds if isinstance(bound, int) and 0 < bound < _ENDLESS]
@@ -90,11 +100,13 @@ class ModelFolder:
             return {"Transformer": ""}
         listed = self._json("modules.json")
         kinds = {row["type"].rpartition(".")[2]: row.get("path", "") for row in listed}
-        unknown = [kind for kind in kinds if kind not in _MODULES]
-        if unknown or list(kinds)[:1] != ["Transformer"]:
-            odd = unknown[0] if unknown else next(iter(kinds), "nothing")
+        first = next(iter(kinds), "nothing")
+        known = _STATIC_MODULES if first == _STATIC_MODULES[0] else _MODULES
+        unknown = [kind for kind in kinds if kind not in known]
+        if unknown or first != known[0]:
             raise WrongUse(
-                f"{self.path}: modules.json lists '{odd}'; an import is Transformer, Pooling, Normalize, in this order"
+                f"{self.path}: modules.json lists '{unknown[0] if unknown else first}'; an import is "
+                f"{', '.join(_MODULES)}, in this order, or {' and '.join(_STATIC_MODULES)}"
             )
         return kinds
 

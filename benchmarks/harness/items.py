@@ -44,6 +44,15 @@ def minilm(config: Settings) -> Path:
     return folder
 
 
+def wordllama(config: Settings) -> Path:
+    """The folder of WordLlama; its bundle `wordllama` is made if there is none."""
+    folder = fetch("wordllama", data=config.data)
+    fetch("brown", data=config.data)
+    if not store.versions(config.bundles, "wordllama"):
+        import_model(folder, "wordllama")
+    return folder
+
+
 def texts(config: Settings, count: int, *, tokens: int | None = None) -> list[str]:
     """Stretches of the Brown corpus, of log-normal length or all of `tokens`; every run draws the same.
 

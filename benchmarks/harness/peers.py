@@ -82,18 +82,28 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """CPU of the process and everything it started, so far."""
-        return sum(times.user + times.system for times in self._each(psutil.Process.cpu_times))
+        return sum(times.user + times.system for times in _each(self.process, psutil.Process.cpu_times))
 
     def memory_bytes(self) -> int:
         """Resident memory of the process and everything it started."""
-        return sum(memory.rss for memory in self._each(psutil.Process.memory_info))
+        return memory_bytes(self.process)
 
-    def _each(self, ask: Callable[[psutil.Process], Any]) -> Iterator[Any]:
-        for process in (self.process, *self.process.children(recursive=True)):
-            try:
-                yield ask(process)
-            except psutil.NoSuchProcess:
-                continue
+
+def memory_bytes(process: psutil.Process) -> int:
+    """Resident memory of a process and everything it started."""
+    return sum(memory.rss for memory in _each(process, psutil.Process.memory_info))
+
+
+def _each(process: psutil.Process, ask: Callable[[psutil.Process], Any]) -> Iterator[Any]:
+    try:
+        whole = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for one in whole:
+        try:
+            yield ask(one)
+        except psutil.NoSuchProcess:
+            continue
 
 
 @contextmanager

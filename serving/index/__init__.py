@@ -39,7 +39,7 @@ class Query:
     context    pairs of vectors [D], of which the first is better; with a vector, only the order among equals is its own
     words      by BM25 in the payload field `words_in`; beside a vector or a context, both rankings are fused
     but        ids that shall not be found
-    filter     all conditions hold
+    filter     all conditions hold; or one filter in Qdrant's own words, which has paths where conditions have names
     diversity  0: the nearest to the vector; towards 1: the less alike (maximal marginal relevance)
     """
 
@@ -50,7 +50,7 @@ class Query:
     fuse: Literal["rrf", "dbsf"] = "rrf"
     depth: int = 100  # of each ranking that is fused, and of what diversity chooses from
     but: Sequence[str] = ()
-    filter: Sequence[wire.Condition] = ()
+    filter: Sequence[wire.Condition] | dict[str, Any] = ()
     limit: int = 10
     offset: int = 0
     min_score: float | None = None

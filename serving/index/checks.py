@@ -12,7 +12,7 @@ from serving.index import Points, Query
 from serving.index.names import uuid_of
 
 MOST_DIVERSE = 1000  # hits that are chosen one after the other, each compared with all before it
-MAX_LEVELS = 32  # of a payload: from about 120 the embedded engine writes what it cannot read again
+MAX_LEVELS = 32  # of a payload or filter: from about 120 the embedded engine writes what it cannot read again
 
 
 def check_points(points: Points, facts: wire.NewCollection) -> list[str]:
@@ -21,7 +21,7 @@ def check_points(points: Points, facts: wire.NewCollection) -> list[str]:
     check_vectors(points.vectors, facts)
     ids = [uuid_of(id) for id in points.ids]
     for id, payload in zip(ids, points.payloads, strict=True):
-        if not _is_flat(payload):
+        if not is_flat(payload):
             raise WrongUse(f"the payload of point {id} nests deeper than {MAX_LEVELS} levels")
         try:
             orjson.dumps(payload)  # what cannot leave again must not come in, as an integer over 64 bits
@@ -61,6 +61,7 @@ def kind_of(field: str, value: Any, *, words: bool) -> type:
     return kind
 
 
-def _is_flat(value: Any, levels: int = MAX_LEVELS) -> bool:
+def is_flat(value: Any, levels: int = MAX_LEVELS) -> bool:
+    """Whether JSON nests no deeper than so many levels."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels >= 0 and all(_is_flat(one, levels - 1) for one in inner)
+    return levels >= 0 and all(is_flat(one, levels - 1) for one in inner)

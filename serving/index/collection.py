@@ -38,7 +38,11 @@ _SCHEMAS = {
 }
 # Words of any script, apart at what Unicode calls a boundary; no stemming, which would have to know the language.
 _WORDS = engine.TextIndexParams(
-    tokenizer=engine.TokenizerType.Multilingual, lowercase=True, ascii_folding=True, scoring=True
+    tokenizer=engine.TokenizerType.Multilingual,
+    lowercase=True,
+    ascii_folding=True,
+    phrase_matching=True,  # without it a filter by a phrase finds nothing, and says nothing
+    scoring=True,
 )
 _FUSIONS: dict[str, Any] = {"rrf": engine.Fusion.Rrf(60), "dbsf": engine.Fusion.Dbsf()}
 _log = logging.getLogger(__name__)
@@ -102,7 +106,7 @@ class EdgeCollection:
         if not rankings:
             return []
         keep = engine.Filter(
-            must=[_condition_of(one) for one in asked.filter],
+            must=_conditions_of(asked.filter),
             must_not=[engine.HasIdCondition({uuid_of(id) for id in asked.but})] if asked.but else [],
         )
         how = engine.SearchParams(exact=asked.exact)
@@ -338,6 +342,15 @@ class EdgeCollection:
         os.rename(draft, self._path)
         self._shard = engine.EdgeShard.load(str(self._path))  # readers keep the old one until they are done
         shutil.rmtree(old)
+
+
+def _conditions_of(told: Sequence[wire.Condition] | dict[str, Any]) -> list[Any]:
+    """What must hold; a dict is a filter in Qdrant's own words."""
+    if isinstance(told, dict):
+        from serving.index import filters
+
+        return [filters.for_edge(filters.read(told))]
+    return [_condition_of(one) for one in told]
 
 
 def _condition_of(condition: wire.Condition) -> engine.Filter:

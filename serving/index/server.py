@@ -8,9 +8,12 @@ Every generation is a collection of the server, `photos@1`; `photos` is an alias
 
 import base64
 import logging
+import math
+import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,24 +23,28 @@ import httpx
 import numpy as np
 import pyarrow as pa
 from qdrant_client import QdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException
 
 from enfold import wire
 from enfold.errors import Conflict, Unavailable, UnknownName, WrongUse
 from enfold.settings import Settings
 from enfold.space import same_space
-from serving.index import Points, Query, arrow, quantised
+from serving.index import Points, Query, arrow, filters, quantised
 from serving.index.checks import check_points, check_query, kind_of
 from serving.index.names import generation_of, path_of, uuid_of
 
 T = TypeVar("T")
 MAX_FACETS = 1000
 PAGE = 1000  # points of one request
+_WRITTEN_PAGE = 250  # points of one write: with their thumbnails they stay far below the 32 MB that a server takes
 MAX_REACH = 110_000  # hits that one search asks for, those among them that it passes over
 MAX_CONDITIONS = 70_000  # of one filter, every value being one
 _SECONDS = 30
-_PAUSES = (0.1, 0.4, 1.6)  # seconds before each further try of a server that cannot be reached or has too much to do
+# Seconds for which a server that cannot be reached or has too much to do is asked again: by who waits for an answer,
+# and by who writes, most often a job, for which beginning again costs more.
+_PATIENCE, _WRITING_PATIENCE = 3.0, 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _log = logging.getLogger(__name__)
 _AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED)
 _MARK, _PLACE = "enfold", "enfold_place"  # in a collection's metadata: what it is, and its name on the server
@@ -56,6 +63,7 @@ WORDS = models.TextIndexParams(
     tokenizer=models.TokenizerType.MULTILINGUAL,
     lowercase=True,
     ascii_folding=True,
+    phrase_matching=True,
     scoring=True,
 )
 _GRAPH = models.HnswConfigDiff(m=16, ef_construct=128)
@@ -250,16 +258,17 @@ class ServerCollection:
 
     def upsert(self, points: Points) -> int:
         ids = check_points(points, self.facts)
-        noted = {str(one.id): one.payload or {} for one in self._retrieve(ids, list(_NOTES.values()))}
+        found = self._retrieve(ids, list(_NOTES.values()), _WRITING_PATIENCE)
+        noted = {str(one.id): one.payload or {} for one in found}
         built = []
         for given, id, vector, payload in zip(points.ids, ids, points.vectors, points.payloads, strict=True):
             own = dict(noted.get(id, {}))
             if given in points.thumbnails:
                 own[_PICTURE] = base64.b64encode(points.thumbnails[given]).decode()
             built.append(models.PointStruct(id=id, vector=vector.tolist(), payload={**payload, **own}))
-        for at in range(0, len(built), PAGE):
-            page = built[at : at + PAGE]
-            answered(lambda page=page: self._client.upsert(self._place, page, wait=True))  # type: ignore[misc]
+        for at in range(0, len(built), _WRITTEN_PAGE):
+            write = partial(self._client.upsert, self._place, built[at : at + _WRITTEN_PAGE], wait=True)
+            answered(write, _WRITING_PATIENCE)
         return len(ids)
 
     def query(self, asked: Query) -> list[wire.Hit]:
@@ -268,7 +277,7 @@ class ServerCollection:
         if not rankings:
             return []
         keep = models.Filter(
-            must=[_condition_of(one) for one in asked.filter],
+            must=_conditions_of(asked.filter),
             must_not=[models.HasIdCondition(has_id=[uuid_of(id) for id in asked.but])] if asked.but else [],
         )
         how = models.SearchParams(exact=asked.exact, quantization=_RESCORED)
@@ -278,18 +287,21 @@ class ServerCollection:
             query["prefetch"] = [models.Prefetch(**one, filter=keep, params=how, limit=depth) for one in rankings]
         else:
             query = rankings[0]
-        found = answered(
-            lambda: self._client.query_points(
-                self._place,
-                **query,
-                query_filter=keep,
-                search_params=how,
-                limit=asked.limit,
-                offset=asked.offset,
-                score_threshold=asked.min_score,
-                with_payload=_SHOWN,
-            )
+        search = partial(
+            self._client.query_points,
+            self._place,
+            **query,
+            query_filter=keep,
+            search_params=how,
+            limit=asked.limit,
+            offset=asked.offset,
+            score_threshold=asked.min_score,
+            with_payload=_SHOWN,
         )
+        try:
+            found = answered(search)
+        except ValueError as error:  # of a filter that cannot be written as the server wants it
+            raise WrongUse(f"the filter cannot be asked for: {error}") from None
         return [wire.Hit(id=str(hit.id), score=hit.score, payload=hit.payload or {}) for hit in found.points]
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
@@ -324,7 +336,7 @@ class ServerCollection:
             doomed |= {str(record.id) for record in self._records(PAGE, of_source, with_payload=False)}
         if doomed:
             chosen = models.PointIdsList(points=sorted(doomed))
-            answered(lambda: self._client.delete(self._place, chosen, wait=True))
+            answered(lambda: self._client.delete(self._place, chosen, wait=True), _WRITING_PATIENCE)
         return len(doomed)
 
     def scroll(self, size: int = PAGE, *, thumbnails: bool = False) -> Iterator[Points]:
@@ -377,7 +389,8 @@ class ServerCollection:
             for row in rows[at : at + PAGE]:
                 note = models.SetPayload(points=[uuid_of(row.pop("id"))], payload={_NOTES[kind]: row})
                 page.append(models.SetPayloadOperation(set_payload=note))
-            answered(lambda page=page: self._client.batch_update_points(self._place, page, wait=True))  # type: ignore[misc]
+            write = partial(self._client.batch_update_points, self._place, page, wait=True)
+            answered(write, _WRITING_PATIENCE)
 
     def thumbnail(self, id: str) -> bytes:
         found = self._retrieve([uuid_of(id)], [_PICTURE])
@@ -425,8 +438,8 @@ class ServerCollection:
         self.index_by(field, WORDS if words else _SCHEMAS[kind])
         return True
 
-    def _retrieve(self, ids: list[str], payload: Any) -> list[Any]:
-        return answered(lambda: self._client.retrieve(self._place, ids, with_payload=payload)) if ids else []
+    def _retrieve(self, ids: list[str], payload: Any, patience: float = _PATIENCE) -> list[Any]:
+        return answered(lambda: self._client.retrieve(self._place, ids, with_payload=payload), patience) if ids else []
 
     def _records(self, size: int, filter: models.Filter | None = None, **what: Any) -> Iterator[Any]:
         offset: Any = None
@@ -439,13 +452,20 @@ class ServerCollection:
                 return
 
 
-def answered(ask: Callable[[], T]) -> T:
-    """What the server answers, asked a few times if it cannot be reached or has too much to do. Raises Unavailable."""
-    reason, again = "", True
-    for pause in (0, *_PAUSES):
-        time.sleep(pause)
+def answered(ask: Callable[[], T], patience: float = _PATIENCE) -> T:
+    """What the server answers. One that cannot be reached or has too much to do is asked again, after the time that it
+    names or longer and longer pauses, as long as the next try is begun within `patience` seconds. A little chance in
+    every pause keeps those who were refused together from coming back together.
+
+    Raises Unavailable, or WrongUse for what the server will never do.
+    """
+    deadline, pause = time.monotonic() + patience, _FIRST_PAUSE
+    while True:
+        told = 0.0
         try:
             return ask()
+        except ResourceExhaustedResponse as error:
+            reason, again, told = str(error), True, float(error.retry_after_s)
         except grpc.RpcError as error:
             reason, again = error.details(), error.code() in _AGAIN
         except (ApiException, QdrantException, httpx.HTTPError, OSError) as error:
@@ -453,11 +473,22 @@ def answered(ask: Callable[[], T]) -> T:
             reason, again = str(error), status is None or status >= 500 or status == 429
         if not again:
             raise WrongUse(f"Qdrant refused it: {reason}")
-    raise Unavailable(f"Qdrant does not answer ({reason}): see ENFOLD_QDRANT_URL")
+        wait = max(told, pause) * random.uniform(1, 1.5)
+        if time.monotonic() + wait > deadline:
+            gone = Unavailable(f"Qdrant does not answer ({reason}): see ENFOLD_QDRANT_URL")
+            gone.retry_after_seconds = max(1, math.ceil(told))
+            raise gone
+        time.sleep(wait)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _having(field: str) -> models.Filter:
     return models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=path_of(field)))])
+
+
+def _conditions_of(told: Sequence[wire.Condition] | dict[str, Any]) -> list[Any]:
+    """What must hold; a dict is a filter in Qdrant's own words."""
+    return [filters.read(told)] if isinstance(told, dict) else [_condition_of(one) for one in told]
 
 
 def _condition_of(condition: wire.Condition) -> models.Filter:

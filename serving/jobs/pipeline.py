@@ -1,13 +1,14 @@
 """The way of items from a source to vectors: decoded in threads while others are encoded, shard by shard.
 
 A finished shard is written, noted in the ledger, and then sent to the index, in this order: whatever is lost in a kill
-is done again, and ids make what is done twice the same point. Knows no command line.
+is done again, and ids make what is done twice the same point. A few shards are sent side by side while the next is
+made. Knows no command line.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from enfold.client import Client
@@ -27,6 +28,7 @@ SHARD_ITEMS = 512
 SHARD_SAMPLES = 2048  # windows of long items
 _AHEAD_ITEMS = 128  # decoded before they are needed
 _UPSERT_POINTS = 1000
+SENDERS = 4  # shards on their way to the index at a time
 _UNREAD = "unread"  # state of an item that the disk, not its content, kept from being read: tried again next time
 
 
@@ -160,19 +162,25 @@ class Pipeline:
     shards: Shards
     index: Index | None
     work: record.Running
+    _senders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SENDERS, "send"), init=False)
+    _sending: dict[int, Future[None]] = field(default_factory=dict, init=False)  # by the number of the shard
 
     def carry_out(self) -> tuple[int, float]:
         """Do everything that is not done yet: how many items that were, and the seconds they took."""
-        self._recover()
-        todo, changed = self._plan()
-        self._forget(changed)
-        fresh, started = 0, time.monotonic()
-        self._tell(0, todo, 0.0)
-        for made in self.make(self._undone()):
-            self._finish(made)
-            fresh += len(made.states)
-            self._tell(fresh, todo, fresh / (time.monotonic() - started))
-        return fresh, time.monotonic() - started
+        try:
+            self._recover()
+            todo, changed = self._plan()
+            self._forget(changed)
+            fresh, started = 0, time.monotonic()
+            self._tell(0, todo, 0.0)
+            for made in self.make(self._undone()):
+                self._finish(made)
+                fresh += len(made.states)
+                self._tell(fresh, todo, fresh / (time.monotonic() - started))
+            self._send()
+            return fresh, time.monotonic() - started
+        finally:
+            self._senders.shutdown(cancel_futures=True)
 
     def _recover(self) -> None:
         """Make ledger, shards and index agree after whatever happened since."""
@@ -218,15 +226,23 @@ class Pipeline:
         if len(made.points.ids):
             self.shards.write(number, made.points, self.ref)
         self.ledger.add(number, made.states, made.failures, len(made.points.ids))
-        self._send()
+        self._send(under_way=SENDERS)
 
-    def _send(self) -> None:
-        """Shards that the index lacks."""
+    def _send(self, under_way: int = 0) -> None:
+        """Send the shards that the index lacks; returns when no more than `under_way` of them are yet to arrive."""
         if self.index is None:
             return
         for number in self.ledger.shards(indexed=False):
-            self.index.send(self.shards.read(number))
-            self.ledger.set_indexed([number], True)
+            if number not in self._sending:
+                self._sending[number] = self._senders.submit(self._sent, self.index, number)
+        while len(self._sending) > under_way:
+            wait(self._sending.values(), return_when=FIRST_COMPLETED)
+            for number in [number for number, sent in self._sending.items() if sent.done()]:
+                self._sending.pop(number).result()
+                self.ledger.set_indexed([number], True)
+
+    def _sent(self, index: Index, number: int) -> None:
+        index.send(self.shards.read(number))
 
     def _tell(self, fresh: int, todo: int, rate: float) -> None:
         if fresh == SHARD_ITEMS < todo:  # the first shard: now it can be said what the rest will cost

@@ -110,6 +110,153 @@ def test_a_condition_that_says_nothing_is_refused():
         wire.Condition(field="row")
 
 
+@pytest.fixture
+def places(index):
+    """Six points with payloads of every type."""
+    kept = index.create(new_collection())
+    payloads = [
+        {
+            "row": row,
+            "label": ["red", "green"][row % 2],
+            "even": row % 2 == 0,
+            "price": row * 1.5,
+            "tags": ["a", "b", "c"][: row % 4],
+            "when": f"202{row}-01-05T00:00:00Z",
+            "at": {"lon": 10.0 + row, "lat": 50.0},
+            "text": ["a red cat", "the blue dog", "a red dog runs", "x", "y z", "red"][row],
+            "in": [{"k": row, "v": "x"}, {"k": 0, "v": "y"}],
+            "gone": None,
+        }
+        for row in range(6)
+    ]
+    del payloads[1]["gone"]
+    kept.upsert(Points([uuid(row) for row in range(6)], points().vectors, payloads, "sp_a"))
+    return kept
+
+
+def line(*pairs):
+    return {"points": [{"lon": lon, "lat": lat} for lon, lat in pairs]}
+
+
+SQUARE = line((9, 49), (9, 51), (12.5, 51), (12.5, 49), (9, 49))
+RED, LATE = {"key": "label", "match": {"value": "red"}}, {"key": "row", "range": {"gte": 3}}
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, [0, 1, 2, 3, 4, 5]),
+        ({"must": RED}, [0, 2, 4]),
+        ({"must": [RED, LATE]}, [4]),
+        ({"should": [RED, LATE]}, [0, 2, 3, 4, 5]),
+        ({"must_not": [RED], "must": [LATE]}, [3, 5]),
+        ({"min_should": {"conditions": [RED, LATE, {"key": "row", "match": {"value": 5}}], "min_count": 2}}, [4, 5]),
+        ({"must": [{"should": [RED, {"must_not": LATE}]}]}, [0, 1, 2, 4]),
+        ({"must": {"key": "even", "match": {"value": True}}}, [0, 2, 4]),
+        ({"must": {"key": "row", "match": {"any": [1, 4, 9]}}}, [1, 4]),
+        ({"must": {"key": "label", "match": {"except": ["red"]}}}, [1, 3, 5]),
+        ({"must": {"key": "text", "match": {"text": "dog red"}}}, [2]),
+        ({"must": {"key": "text", "match": {"text_any": "dog cat"}}}, [0, 1, 2]),
+        ({"must": {"key": "text", "match": {"phrase": "red dog"}}}, [2]),
+        ({"must": {"key": "label", "match": {"prefix": "gr"}}}, [1, 3, 5]),
+        ({"must": {"key": "label", "match": {"substring": "ree"}}}, [1, 3, 5]),
+        ({"must": {"key": "price", "range": {"gt": 1.5, "lte": 4.5}}}, [2, 3]),
+        ({"must": {"key": "when", "range": {"gte": "2022-01-05T00:00:00Z", "lt": "2024-06-01"}}}, [2, 3, 4]),
+        ({"must": {"key": "tags", "values_count": {"gte": 2}}}, [2, 3]),
+        ({"must": {"key": "at", "geo_radius": {"center": {"lon": 10, "lat": 50}, "radius": 1e5}}}, [0, 1]),
+        ({"must": {"key": "at", "geo_polygon": {"exterior": SQUARE}}}, [0, 1, 2]),
+        (
+            {
+                "must": {
+                    "key": "at",
+                    "geo_bounding_box": {"top_left": {"lon": 9.5, "lat": 51}, "bottom_right": {"lon": 12.5, "lat": 49}},
+                }
+            },
+            [0, 1, 2],
+        ),
+        ({"must": {"key": "gone", "is_null": False}}, [1]),
+        ({"must": {"is_null": {"key": "gone"}}}, [0, 2, 3, 4, 5]),
+        ({"must": {"is_empty": {"key": "tags"}}}, [0, 4]),
+        ({"must": {"has_id": [uuid(1), uuid(9)]}}, [1]),
+        ({"must": {"has_vector": ""}}, [0, 1, 2, 3, 4, 5]),
+        ({"must": {"key": "in[].k", "match": {"value": 3}}}, [3]),
+        (
+            {
+                "must": {
+                    "nested": {
+                        "key": "in",
+                        "filter": {
+                            "must": [{"key": "k", "match": {"value": 0}}, {"key": "v", "match": {"value": "x"}}]
+                        },
+                    }
+                }
+            },
+            [0],
+        ),
+    ],
+)
+def test_a_filter_may_be_said_in_qdrants_own_words(places, told, expected):
+    assert sorted(rows(near(places, 0, filter=told))) == expected
+
+
+def test_slices_of_a_collection_are_the_whole(places):
+    slices = [rows(near(places, 0, filter={"must": {"slice": {"total": 3, "index": one}}})) for one in range(3)]
+    assert sorted(row for part in slices for row in part) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_phrase_is_found_in_a_field_that_was_searched_by_words(places):
+    assert places.query(Query(words="red"))
+    assert rows(near(places, 0, filter={"must": {"key": "text", "match": {"phrase": "red dog"}}})) == [2]
+
+
+def test_a_filter_of_qdrants_holds_beside_ids_that_shall_not_be_found_and_words(places):
+    assert sorted(rows(near(places, 0, filter={"must": RED}, but=[uuid(2)]))) == [0, 4]
+    assert sorted(rows(near(places, 0, filter={"must": RED}, words="dog"))) == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"all": []}, "none of Qdrant's at all"),
+        ({"must": [{"field": "label", "any": ["red"]}]}, "as Qdrant's REST API has it"),
+        ({"must": [RED, {"key": "row", "match": {"value": 1.5}}]}, r"none of Qdrant's at must\.1\.match\.value"),
+        ({"must": nested(40)}, "deeper than 32 levels"),
+        ({"min_should": {"conditions": [RED], "min_count": 0}}, "min_count"),
+        ({"must": {"slice": {"total": 0, "index": 0}}}, "total"),
+    ],
+)
+def test_a_filter_that_is_none_is_refused(places, told, sentence):
+    with pytest.raises(WrongUse, match=sentence):
+        near(places, 0, filter=told)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"key": "row", "match": {"value": 2**70}},
+        {"key": "row", "match": {"any": [2**70]}},
+        {"key": "a..b[", "match": {"value": 1}},
+        {"has_id": ["no uuid"]},
+        {"has_id": [-1]},
+        {"key": "at", "geo_radius": {"center": {"lon": 10, "lat": 5000}, "radius": -5}},
+        {"key": "at", "geo_polygon": {"exterior": line((9, 49))}},
+        {"key": "tags", "values_count": {"gte": -1}},
+    ],
+)
+def test_no_filter_breaks_an_engine(places, told):
+    with suppress(WrongUse):
+        assert isinstance(near(places, 0, filter={"must": [told]}), list)
+
+
+def test_what_the_embedded_engine_cannot_match_names_the_one_that_may(home, monkeypatch):
+    monkeypatch.delattr("qdrant_edge.MatchSubstring")  # as an older or newer one might lack
+    opened = open_index(settings.load(), "")
+    kept = opened.create(new_collection())
+    with pytest.raises(WrongUse, match="cannot match by 'substring': a Qdrant server"):
+        near(kept, 0, filter={"must": {"key": "label", "match": {"substring": "e"}}})
+    opened.close()
+
+
 def test_pages_and_scores_cut_the_ranking(things):
     whole = near(things, 0, exact=True)
     assert near(things, 0, exact=True, limit=2, offset=3) == whole[3:5]
@@ -426,7 +573,7 @@ def test_engines_agree(home, monkeypatch, asked):
 
 def test_a_server_that_is_not_there_is_one_sentence(monkeypatch):
     monkeypatch.setenv("ENFOLD_QDRANT_URL", f"http://127.0.0.1:{ports.free()}")
-    monkeypatch.setattr(server, "_PAUSES", (0.01,))
+    monkeypatch.setattr(server, "_FIRST_PAUSE", server._PATIENCE)  # so that it is asked once
     with pytest.raises(Unavailable, match="see ENFOLD_QDRANT_URL"):
         open_index(settings.load(), "")
 

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import enfold
 from enfold import cli
@@ -82,6 +83,46 @@ def test_another_tokenizer_is_another_space(folder, spoilt, data):
     assert import_model(folder, "bert", data=data)["space"] != import_model(spoilt, "bert", data=data)["space"]
 
 
+@pytest.fixture
+def table(spoilt):
+    """A folder of sentence-transformers' static kind: a table of token vectors, whose mean is the embedding."""
+    words = len(json.loads((spoilt / "tokenizer.json").read_bytes())["model"]["vocab"])
+    vectors = torch.randn(words, 16, generator=torch.Generator().manual_seed(0))
+    save_file({"embedding.weight": vectors}, spoilt / "model.safetensors")
+    kinds = ("StaticEmbedding", "Normalize")
+    drafts.write(spoilt / "modules.json", [{"type": f"st.models.{kind}", "path": ""} for kind in kinds])
+    return spoilt, vectors.numpy()
+
+
+def test_a_static_embedding_is_the_mean_of_its_words_and_of_nothing_else(table, data):
+    folder, vectors = table
+    found = import_model(folder, "table", data=data)
+    assert found["fp32_cosine"] >= 0.99999
+    known = json.loads((folder / "tokenizer.json").read_bytes())["model"]["vocab"]
+    model = enfold.open("table")
+    embedded = model.embed(["the cat", "cat"]).vectors
+    the, cat = (vectors[known[word]] for word in ("the", "cat"))
+    for got, expected in zip(embedded, (the + cat, cat), strict=True):
+        np.testing.assert_allclose(got, expected / np.linalg.norm(expected), atol=1e-6)
+    assert model.facts().preprocess["max_tokens"] == 512
+    [alone], [beside, _] = model.embed(["cat"]).vectors, model.embed(["cat", "the dog sat under"]).vectors
+    np.testing.assert_allclose(alone, beside, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "sentence"),
+    [
+        ({"other": torch.zeros(3, 4)}, "holds other; a static embedding is one table"),
+        ({"embeddings": torch.zeros(4)}, "is one table"),
+        ({"embeddings": torch.zeros(3, 4), "weights": torch.zeros(3)}, "holds embeddings, weights"),
+    ],
+)
+def test_a_table_of_another_shape_is_refused(table, data, tensors, sentence):
+    save_file(tensors, table[0] / "model.safetensors")
+    with pytest.raises(WrongUse, match=sentence):
+        import_model(table[0], "table", data=data)
+
+
 @pytest.mark.parametrize("name", POOLINGS)
 def test_no_pooling_looks_at_padding(name):
     tokens = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
@@ -124,6 +165,7 @@ def remote(folder):
         (remote, "cannot be loaded by transformers"),
         (listing("Dense"), "modules.json lists 'Dense'"),
         (listing("Pooling"), "modules.json lists 'Pooling'"),
+        (listing("StaticEmbedding"), "a static embedding is one table"),
         (lambda folder: drafts.write(folder / "modules.json", ["Transformer"]), "not as sentence-transformers writes"),
         (lambda folder: (folder / "modules.json").write_text("[{"), "is not JSON"),
         (pooled(pooling_mode_lasttoken=True), "pooling 'lasttoken' is not known. Known: mean, cls, max."),

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pyarrow import parquet
 
 import enfold
 from enfold import settings
-from enfold.errors import BadItem, Conflict, SpaceMismatch, WrongUse
+from enfold.errors import BadItem, Conflict, SpaceMismatch, Unavailable, WrongUse
 from enfold.points import point_id
 from serving.index import open_index
 from serving.jobs import pipeline
@@ -350,6 +351,37 @@ def test_every_write_can_be_the_last(image_bundle, tmp_path, home, monkeypatch, 
             break
     wanted = {"written", "put", "write"}
     assert set(stopped) >= (wanted | {"create_collection", "upsert", "set_layout"} if "index" in to else wanted)
+
+
+def test_shards_are_sent_side_by_side_while_others_are_made(image_bundle, tmp_path, small_shards, monkeypatch):
+    folder, both, send = pictures(tmp_path / "photos", 16), threading.Barrier(2), pipeline.Index.send
+
+    def met(self, points):
+        both.wait(10)  # until another is on its way too
+        send(self, points)
+
+    monkeypatch.setattr(pipeline.Index, "send", met)
+    done = embed(str(folder), model="tiny", to="index://things")
+    assert (done["vectors"], len(kept())) == (16, 16)
+
+
+def test_a_shard_that_the_index_did_not_take_is_sent_the_next_time(image_bundle, tmp_path, small_shards, monkeypatch):
+    folder, send, sent = pictures(tmp_path / "photos", 40), pipeline.Index.send, []
+
+    def refused(self, points):
+        sent.append(points.ids)
+        if len(sent) == 3:
+            raise Unavailable("Qdrant does not answer")
+        send(self, points)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.Index, "send", refused)
+        with pytest.raises(Unavailable):
+            embed(str(folder), model="tiny", to="index://things")
+    assert not set(sent[2]) & set(kept())
+    done = embed(str(folder), model="tiny", to="index://things")
+    assert done["skipped"] >= 12  # what was made is not made again
+    assert len(kept()) == 40
 
 
 def test_the_same_job_runs_once_at_a_time(image_bundle, tmp_path):

@@ -165,6 +165,7 @@ def test_a_pipeline_is_kept_with_the_model_and_answers_by_its_name(server):
         ({"item": {"text": "a"}, "diversity": 0.5, "offset": 995}, 400, "wrong_use", "of the first 1,000 hits"),
         ({"item": {"text": "a"}, "group_by": "row", "offset": 5000}, 400, "wrong_use", "of the first 5,000 hits"),
         ({"item": {"text": "a"}, "filter": [{"field": "row"}]}, 422, "wrong_use", "say what the field must be"),
+        ({"words": "red", "filter": {"must": [{"field": "row"}]}}, 400, "wrong_use", "none of Qdrant's at must.0"),
         ({"item": {"text": "a"}, "pipeline": "nothing"}, 404, "unknown_name", "pipeline"),
         ({"words": "a", "pipeline": "best"}, 400, "wrong_use", "starts from one text"),
     ],

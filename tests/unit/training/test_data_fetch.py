@@ -12,9 +12,10 @@ from PIL import Image
 
 from enfold import settings
 from enfold.errors import BadItem, Unavailable, UnknownName, WrongUse
+from export.model_folder import ModelFolder
 from tests.unit.training.data_pictures import paint, picture
 from training.data import builders, commands, fetch
-from training.data.builders import Facts, Package, brown, emoji, minilm
+from training.data.builders import Facts, Package, brown, emoji, minilm, wordllama
 from training.data.sources import open_dataset
 
 FETCHED = settings.load().data  # read before each test gets a home of its own
@@ -265,6 +266,19 @@ def test_a_fetched_model_is_not_opened_as_a_data_set(tmp_path):
         open_dataset("minilm", data=tmp_path / "data")
     (target / "model.safetensors").write_bytes(b"other")
     assert not builders.is_current(minilm.FACTS, target)
+
+
+def test_a_table_of_token_vectors_becomes_a_folder_that_import_takes(tmp_path):
+    source = tmp_path / "wordllama"
+    for file in ("weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json"):
+        (source / file).parent.mkdir(parents=True)
+        (source / file).write_text("{}")
+    target = tmp_path / "data" / "wordllama"
+    target.mkdir(parents=True)
+    wordllama.build({"wordllama": tmp_path}, target)
+    assert builders.is_current(wordllama.FACTS, target)
+    folder = ModelFolder.open(target)
+    assert (folder.static, folder.normalize, folder.licence()) == (True, True, "MIT")
 
 
 @pytest.mark.parametrize(
