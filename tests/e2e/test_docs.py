@@ -202,6 +202,13 @@ def test_manage_bundles(reader: Reader):
     assert "enfold bundle gc --dry-run" in printed
 
 
+def test_explore_a_collection(reader: Reader):
+    photos(reader.folder / "photos")
+    bundles.image_bundle(reader.folder / "home/bundles", "photos")
+    printed = {line: reader.types(line) for line in commands("docs/how_to/explore_a_collection.md")}
+    assert "copies" in printed["enfold index health photos"]
+
+
 def test_move_a_collection(reader: Reader):
     photos(reader.folder / "photos")
     for seed in range(2):
