@@ -222,6 +222,10 @@ class _Api:
         """`wire.Job` with its progress and the last lines of its log."""
         return self._run(_get(f"/jobs/{id}", wire.Job))
 
+    def resume_job(self, id: str) -> Any:
+        """`wire.Job` as it was queued once more: it goes on where it was."""
+        return self._run(_post(f"/jobs/{id}/resume", {}, wire.Job))
+
     def cancel_job(self, id: str) -> Any:
         return self._run(_nothing({"method": "DELETE", "url": f"/jobs/{id}"}))
 

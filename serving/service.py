@@ -496,6 +496,12 @@ def cancel_job(id: str, rooms: InRooms) -> None:
     rooms.jobs.cancel(id)
 
 
+@app.post("/jobs/{id}/resume", status_code=202)
+def resume_job(id: str, rooms: InRooms) -> wire.Job:
+    """Queue a job that failed, was cancelled or is done once more: it goes on where it was."""
+    return rooms.jobs.resume(id)
+
+
 for protocol in (openai, oip, rerank):
     app.include_router(protocol.router)
 

@@ -61,7 +61,10 @@ def shown(job: wire.Job) -> None:
         if action.button("Stop", key=f"stop-{job.id}"):
             with server.told():
                 server.client().cancel_job(job.id)
-    elif progress.get("error"):
+    elif job.state != "done" and action.button("Resume", key=f"resume-{job.id}"):
+        with server.told():
+            server.client().resume_job(job.id)
+    if job.state in _ENDED and progress.get("error"):
         facts.error(str(progress["error"]))
     if job.log:
         with facts.expander("Log"):

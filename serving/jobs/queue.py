@@ -64,12 +64,22 @@ class Jobs:
         if new.kind not in KINDS:
             raise UnknownName.among("job kind", new.kind, KINDS)
         wanted = KINDS[new.kind].checked(**new.arguments)
-        folder = self._settings.jobs / wanted.id(self._settings)
+        return self._queue(self._settings.jobs / wanted.id(self._settings), new.kind, ["enfold", *wanted.words()])
+
+    def resume(self, id: str) -> wire.Job:
+        """Queue a job that ended once more: it goes on where it was. Raises Conflict for one of a terminal."""
+        job, folder = self.get(id), self._settings.jobs / id
+        if not (folder / "log.txt").exists():  # its command may name files as that terminal sees them
+            raise Conflict(f"job {id} was not started by this server: give its command again where it ran")
+        return self._queue(folder, job.kind, job.command)
+
+    def _queue(self, folder: Path, kind: str, command: list[str]) -> wire.Job:
         id = folder.name
         with self._turn:
             if id in self._waiting or id == self._at_work or lock.holder(folder / "lock") is not None:
                 raise Conflict(f"job {id} is already at work: GET /jobs/{id} shows how far it is")
-            job = record.new(folder, new.kind, ["enfold", *wanted.words()])
+            job = record.new(folder, kind, command)
+            (folder / "log.txt").touch()
             self._waiting.append(id)
             self._turn.notify()
         return job

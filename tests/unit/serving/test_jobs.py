@@ -69,6 +69,11 @@ def test_a_job_that_fails_says_why(client, tmp_path):
     job = ended(client, job.id)
     assert job.state == "failed"
     assert "0 bytes" in job.progress["error"]
+    pictures(tmp_path / "photos", 2)
+    (tmp_path / "photos" / "empty.png").unlink()
+    assert client.resume_job(job.id).id == job.id
+    assert ended(client, job.id).state == "done"
+    assert client.collection("failing").points == 2
     client.drop_collection("failing")
 
 
@@ -112,11 +117,18 @@ def test_a_second_job_waits_and_both_can_be_cancelled(jobs, tmp_path):
     until(lambda: jobs.get(first.id).state == "cancelled")
     assert jobs.get(second.id).state == "cancelled"
     assert not (tmp_path / "b").exists()
-    jobs.start(asked(folder, tmp_path / "b"))
+    jobs.resume(second.id)
     assert until(lambda: jobs.get(second.id).state == "done", 30)
     jobs.cancel(second.id)
     assert jobs.get(second.id).state == "done"
     assert len(list((tmp_path / "b").glob("part-*"))) == 1
+
+
+def test_a_job_of_a_terminal_is_not_resumed_by_a_server(jobs, home, tmp_path):
+    folder = settings.load().jobs / "of-a-terminal"
+    record.new(folder, "embed", ["enfold", "embed", "photos", "--model", "tiny", "--to", "index://a"])
+    with pytest.raises(Conflict, match="give its command again where it ran"):
+        jobs.resume("of-a-terminal")
 
 
 def test_jobs_that_a_stopped_server_left_waiting_are_done_by_the_next(home, image_bundle, tmp_path):

@@ -349,6 +349,7 @@ def test_nothing_but_the_probes_answers_without_the_key(server, header):
         ("GET", f"/collections/none/items/{uuid(1)}/original", 404),
         ("GET", "/jobs/none", 404),
         ("DELETE", "/jobs/..%2fx", 404),
+        ("POST", "/jobs/none/resume", 404),
     ],
 )
 def test_what_is_not_there_is_a_problem(http, method, route, status):
@@ -380,6 +381,7 @@ def test_openapi_lists_every_route(http):
         ("GET", "/collections/{c}/items/{id}"), ("GET", "/collections/{c}/items/{id}/original"),
         ("GET", "/runs"), ("GET", "/runs/{id}"), ("GET", "/methods"),
         ("GET", "/jobs"), ("POST", "/jobs"), ("GET", "/jobs/{id}"), ("DELETE", "/jobs/{id}"),
+        ("POST", "/jobs/{id}/resume"),
         ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"),
         ("POST", "/v1/embeddings"), ("GET", "/v1/models"), ("GET", "/v1/models/{id}"), ("POST", "/rerank"),
         ("GET", "/collections/{c}/health"), ("PUT", "/collections/{c}/health"),
