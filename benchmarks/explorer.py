@@ -1,7 +1,7 @@
 """How long does a reader wait for the map, at ten thousand points, a hundred thousand and a million?
 
 Real Chromium (drawing in software where there is no graphics card) on the real explorer on the real server. Points are
-vectors of Brown passages by MiniLM, in their first 64 principal directions, replicated with jitter.
+vectors of Brown passages by WordLlama, in their first 64 principal directions, replicated with jitter.
 Searches run beside. The peer is the same points in Streamlit's own plotly chart.
 """
 
@@ -48,7 +48,7 @@ def run(quick: bool) -> Result:
         raise Unavailable("there is no browser: install 'chromium'")
     vectors, places, labels = _passages(config)
     rows: list[Row] = []
-    with peers.running(peers.enfold(config, "minilm"), config.home / "benchmarks") as server:
+    with peers.running(peers.enfold(config, "wordllama"), config.home / "benchmarks") as server:
         address = f"http://127.0.0.1:{server.port}"
         client = Client(address, timeout_seconds=SECONDS)
         for size in QUICK_SIZES if quick else SIZES:
@@ -69,7 +69,8 @@ def run(quick: bool) -> Result:
 def _passages(config: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vectors [N, D] of passages, their first two directions [N, 2], and the quarter of the text lengths each is in."""
     texts = items.texts(config, PASSAGES)
-    found = PCA(DIMENSIONS, random_state=0).fit_transform(model.open("minilm", runtime="auto").embed(texts))
+    items.wordllama(config)
+    found = PCA(DIMENSIONS, random_state=0).fit_transform(model.open("wordllama").embed(texts).vectors)
     quarters = np.searchsorted(
         np.quantile([len(text) for text in texts], (0.25, 0.5, 0.75)), [len(text) for text in texts]
     )
@@ -78,7 +79,7 @@ def _passages(config: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _fill(client: Client, name: str, size: int, vectors: np.ndarray, places: np.ndarray, labels: np.ndarray) -> None:
     new = wire.NewCollection(
-        name=name, model="minilm@1", entry="text", modality="text", space="sp_map", dimensions=DIMENSIONS
+        name=name, model="wordllama@1", entry="text", modality="text", space="sp_map", dimensions=DIMENSIONS
     )
     if name in {known.name for known in client.collections()}:  # of a run that was stopped
         client.drop_collection(name)
