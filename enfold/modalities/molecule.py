@@ -351,7 +351,7 @@ class Molecule(Modality[Structure]):
         block = text[: end.end()] if end else text
         if (lines := block.count("\n")) > _LINES * self.limits.max_atoms:
             raise TooLarge(
-                f"the mol block has {lines:,} lines, too many for {self.limits.max_atoms:,} atoms, the most that are read"
+                f"the mol block has {lines:,} lines, too many for {self.limits.max_atoms:,} atoms: no more are read"
             )
         try:
             mol = _chem().MolFromMolBlock(block, sanitize=False, removeHs=False, strictParsing=True)
@@ -360,7 +360,7 @@ class Molecule(Modality[Structure]):
         mol = self._sound(mol, "mol block (atoms, coordinates or bonds are damaged or cut short)")
         if mol.GetNumConformers() and not mol.GetConformer().Is3D():
             mol.RemoveAllConformers()  # a drawing on paper tells nothing of space
-        return mol
+        return _with_sides(mol)
 
     def _of_xyz(self, text: str) -> Any:
         """Bonds are those that distances allow, of a neutral molecule with all its hydrogens."""
@@ -378,7 +378,7 @@ class Molecule(Modality[Structure]):
                 f"no bonds fit the XYZ file ({str(error).strip()[:80] or 'unknown'}): they are found by distances, "
                 "of a neutral molecule with all its hydrogens; else send SDF"
             ) from None
-        return self._sound(mol, "XYZ file")
+        return _with_sides(self._sound(mol, "XYZ file"))
 
     def _few(self, count: int, most: int) -> None:
         if count > most:
@@ -421,6 +421,13 @@ def _chem() -> ModuleType:
     return require("rdkit.Chem", "molecule", "reading a molecule")
 
 
+def _with_sides(mol: Any) -> Any:
+    """With the sides of its stereocentres and double bonds as they lie in space; a SMILES says for itself what is known."""
+    if mol.GetNumConformers():
+        _chem().AssignStereochemistryFrom3D(mol)
+    return mol
+
+
 def _place(mol: Any, places: Any) -> None:
     """Put the atoms of a SMILES where an item says. Raises BadItem."""
     try:
@@ -445,8 +452,6 @@ def _kept(mol: Any) -> Structure:
     chem = _chem()
     pieces = chem.GetMolFrags(mol, asMols=True) if "." in chem.MolToSmiles(mol) else (mol,)
     mol = min(pieces, key=lambda one: (-one.GetNumHeavyAtoms(), -_weight(one), chem.MolToSmiles(one)))
-    if mol.GetNumConformers():
-        chem.AssignStereochemistryFrom3D(mol)
     mol = chem.RemoveHs(mol)
     chem.AssignStereochemistry(mol, cleanIt=True, force=True)
     mol = chem.RenumberAtoms(mol, np.argsort(list(chem.CanonicalRankAtoms(mol))).tolist())

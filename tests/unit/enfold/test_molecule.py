@@ -116,6 +116,15 @@ def test_an_xyz_file_and_places_beside_a_smiles_are_the_molecule_of_the_sdf():
         np.testing.assert_allclose(np.sort(apart[0], None), np.sort(apart[1], None), atol=1e-3)
 
 
+def test_a_smiles_says_which_sides_are_known_and_a_file_in_space_has_them_all():
+    mol = folded("C[C@H](N)C(=O)O")
+    assert READER.read(sdf(mol)).smiles == "C[C@H](N)C(=O)O"
+    assert READER.read(Chem.MolToXYZBlock(mol)).smiles == "C[C@H](N)C(=O)O"
+    heavy = Chem.RemoveHs(mol)
+    given = {"smiles": "CC(N)C(=O)O", "coordinates": heavy.GetConformer().GetPositions().tolist()}
+    assert READER.read(given).smiles == "CC(N)C(=O)O"
+
+
 def test_of_a_salt_the_largest_component_is_kept_with_its_places():
     mol = folded("CC(=O)[O-].[Na+]")
     value = READER.read(sdf(mol))
