@@ -422,7 +422,7 @@ def _chem() -> ModuleType:
 
 
 def _with_sides(mol: Any) -> Any:
-    """With the sides of its stereocentres and double bonds as they lie in space; a SMILES says for itself what is known."""
+    """With its stereocentres and double bonds as they lie in space; a SMILES says for itself which it knows."""
     if mol.GetNumConformers():
         _chem().AssignStereochemistryFrom3D(mol)
     return mol

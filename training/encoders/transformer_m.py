@@ -54,7 +54,10 @@ class Shown:
 
 
 class TransformerM(Encoder):
-    """Inputs as `Molecule.prepare` makes them; a molecule is the same however it is turned or its atoms are ordered."""
+    """Inputs as `Molecule.prepare` makes them; a molecule is the same however it is turned or its atoms are ordered.
+
+    In training, padding that no molecule of the batch needs is left out, of tokens too.
+    """
 
     Config = TransformerMConfig
     first: Tensor
@@ -96,6 +99,7 @@ class TransformerM(Encoder):
             nn.init.zeros_(table.weight[0])
 
     def forward(self, inputs: Inputs, *, shown: Shown | None = None) -> Encoded:
+        inputs = trimmed(inputs) if self.training else inputs
         real = inputs["atoms"][:, :, 0] > 0  # [B, N]
         kernels = self.kernels(inputs["atoms"][:, :, 0], inputs["places"])  # [B, N, N, K]
         bias = self.bias(inputs, kernels, shown)  # [B, H, N, N]
@@ -161,6 +165,12 @@ class Kernels(nn.Module):
         width = self.width.abs() + _LEAST_WIDTH
         apart = (self.scale(kinds) * far + self.shift(kinds) - self.mean) / width
         return torch.exp(-0.5 * apart.square()) / (width * math.sqrt(2 * math.pi))
+
+
+def trimmed(batch: Inputs) -> Inputs:
+    """With no more atoms than the largest molecule has."""
+    most = int((batch["atoms"][:, :, 0] > 0).sum(1).max())
+    return {name: values[:, :most] for name, values in batch.items()}
 
 
 ENCODER = TransformerM

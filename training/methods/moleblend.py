@@ -17,7 +17,7 @@ from enfold.errors import WrongUse
 from enfold.modalities import Arrays
 from enfold.modalities.molecule import BONDS, FARTHEST, PATH, Molecule, MoleculePreprocess
 from training.encoders import Encoder, Inputs
-from training.encoders.transformer_m import Shown, TransformerM
+from training.encoders.transformer_m import Shown, TransformerM, trimmed
 from training.methods import Batch, Item, Losses, Method
 
 _OWN = ("pairs", "placed_atoms", "clean", "noise")  # what an example has beyond the encoder's inputs
@@ -83,7 +83,7 @@ class Moleblend(Method):
         }
 
     def forward(self, batch: Batch) -> Losses:
-        inputs, own = trimmed(batch)
+        inputs, own = parted(batch)
         shown = Shown(own["pairs"], own["placed_atoms"] > 0)
         atoms = self.encoder(inputs, shown=shown).tokens[:, 1:]  # [B, N, D]
         real = inputs["atoms"][:, :, 0] > 0
@@ -140,13 +140,12 @@ class NoiseHead(nn.Module):
         return found
 
 
-def trimmed(batch: Batch) -> tuple[Inputs, Batch]:
+def parted(batch: Batch) -> tuple[Inputs, Batch]:
     """The encoder's inputs and what else there is, with no more padding than the largest molecule needs."""
-    most = int((batch["atoms"][:, :, 0] > 0).sum(1).max())
-    short = {name: values[:, :most] for name, values in batch.items()}
-    short["pairs"] = short["pairs"][:, :, :most]
-    own = {name: short.pop(name) for name in _OWN}
-    return short, own
+    inputs = trimmed(batch)
+    inputs["pairs"] = inputs["pairs"][:, :, : inputs["atoms"].shape[1]]
+    own = {name: inputs.pop(name) for name in _OWN}
+    return inputs, own
 
 
 def mean_error(logits: Tensor, wanted: Tensor) -> Tensor:

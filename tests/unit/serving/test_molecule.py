@@ -1,4 +1,4 @@
-"""Molecules over HTTP: however one is sent it is one; a value with its interval; SMILES and SDF as sources; errors told."""
+"""Molecules over HTTP: however one is sent it is one; values; SMILES and SDF files as sources; errors told."""
 
 import re
 
@@ -32,7 +32,9 @@ def test_a_formula_a_block_and_a_file_get_the_same_vector_whichever_way_they_are
     flat = Chem.MolToMolBlock(folded(ASPIRIN, flat=True))
     ways = [ASPIRIN, "O=C(O)c1ccccc1OC(C)=O", f"{ASPIRIN} aspirin", {"smiles": ASPIRIN}, flat, {"block": flat}]
     vectors = embedded(http, *ways, f"{ASPIRIN}.[Na+].[Cl-]")
-    form = http.post("/embed", files=[("molecule", ("a.mol", flat.encode())), ("molecule", ("a.smi", ASPIRIN.encode()))])
+    form = http.post(
+        "/embed", files=[("molecule", ("a.mol", flat.encode())), ("molecule", ("a.smi", ASPIRIN.encode()))]
+    )
     for vector in (*vectors[1:], *(row["vector"] for row in form.json()["vectors"])):
         np.testing.assert_array_equal(vector, vectors[0])
 
@@ -103,7 +105,9 @@ def test_what_makes_no_sense_gets_a_4xx_with_its_sentence(http, molecule, senten
 
 
 def test_coordinates_that_are_no_numbers_of_json_are_refused_too(http):
-    body = '{"items": [{"molecule": {"smiles": "CC", "coordinates": [[0, 0, 0], [NaN, 0, 0]]}}], "all_or_nothing": true}'
+    body = (
+        '{"items": [{"molecule": {"smiles": "CC", "coordinates": [[0, 0, 0], [NaN, 0, 0]]}}], "all_or_nothing": true}'
+    )
     answer = http.post("/embed", content=body, headers={"content-type": "application/json"})
     assert 400 <= answer.status_code < 500, answer.text
 

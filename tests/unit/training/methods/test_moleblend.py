@@ -13,7 +13,7 @@ from tests.unit.training import tiny
 from training.encoders import build
 from training.encoders.transformer_m import HOPS, PLACES, WAYS, Shown
 from training.methods import Item
-from training.methods.moleblend import Moleblend, framed, off_course, trimmed
+from training.methods.moleblend import Moleblend, framed, off_course, parted
 
 READER = Molecule(MoleculePreprocess(max_atoms=24))
 SMALL = {"dim": 16, "depth": 2, "heads": 4, "kernels": 8, "dropout": 0, "attention_dropout": 0, "drop_path": 0}
@@ -43,7 +43,7 @@ def batch(made: Moleblend, items):
 
 def test_each_pair_shows_exactly_the_one_relation_that_was_drawn(items):
     made = method()
-    inputs, own = trimmed(batch(made, items))
+    inputs, own = parted(batch(made, items))
     kernels = made.encoder.kernels(inputs["atoms"][:, :, 0], inputs["places"])
     relations = torch.stack(made.encoder.relations(inputs, kernels))  # [3, B, H, N, N]
     blended = made.encoder.bias(inputs, kernels, Shown(own["pairs"], own["placed_atoms"] > 0))
@@ -83,7 +83,7 @@ def test_all_three_are_learnt_of_every_pair_whatever_it_showed(items, head):
     getattr(made, head).register_forward_hook(lambda module, inputs, output: kept.append(output))
     given = batch(made, items)
     [gradient] = torch.autograd.grad(made(given)["loss"], kept)
-    inputs, own = trimmed(given)
+    inputs, own = parted(given)
     real = inputs["atoms"][:, :, 0] > 0
     pair = real[:, :, None] & real[:, None] & ~torch.eye(real.shape[1], dtype=torch.bool)
     learnt = gradient.abs().sum(3) > 0
@@ -103,7 +103,7 @@ def test_padding_of_ways_and_molecules_counts_nowhere(items):
     kept = []
     made.ways_head.register_forward_hook(lambda module, inputs, output: kept.append(output))
     [gradient] = torch.autograd.grad(made(with_padding)["ways"], kept)
-    inputs, _ = trimmed(with_padding)
+    inputs, _ = parted(with_padding)
     there = (inputs["ways"][:, :, : gradient.shape[1]] > 0)[..., None]
     assert not (gradient.unflatten(3, (5, -1)) * ~there).any()
 
@@ -124,7 +124,7 @@ def test_noise_is_learnt_only_of_atoms_that_showed_their_place(items):
     made.noise_head.register_forward_hook(lambda module, inputs, output: kept.append(output))
     given = batch(made, items)
     [gradient] = torch.autograd.grad(made(given)["noise"], kept)
-    inputs, own = trimmed(given)
+    inputs, own = parted(given)
     shown = (own["placed_atoms"] > 0) & (inputs["atoms"][:, :, 0] > 0)
     assert (gradient.abs().sum(2) > 0)[shown].all()
     assert not gradient[~shown].any()
@@ -139,7 +139,7 @@ def tokens(made: Moleblend, inputs, shown=None) -> torch.Tensor:
 
 def test_where_no_place_is_shown_coordinates_change_nothing(items):
     made = method(shares=(0.5, 0.5, 0.0), degrees=1.0)
-    inputs, own = trimmed(batch(made, items))
+    inputs, own = parted(batch(made, items))
     shown, elsewhere = Shown(own["pairs"], own["placed_atoms"] > 0), inputs["places"] * 3 + 1
     moved = {**inputs, "places": elsewhere}
     torch.testing.assert_close(tokens(made, moved, shown), tokens(made, inputs, shown))
@@ -184,7 +184,7 @@ def test_the_order_of_atoms_is_nothing_but_the_order_of_tokens(items):
 
 def test_the_noise_that_is_told_turns_with_the_molecule(items):
     made = method()
-    inputs, _ = trimmed(batch(made, items))
+    inputs, _ = parted(batch(made, items))
     turn = torch.from_numpy(Rotation.random(rng=1).as_matrix()).float()
     real, atoms = inputs["atoms"][:, :, 0] > 0, torch.randn(len(items), inputs["atoms"].shape[1], 16)
     told, turned = (made.noise_head(atoms, places, real) for places in (inputs["places"], inputs["places"] @ turn.T))
