@@ -12,7 +12,7 @@ import streamlit as st
 from enfold import modalities
 from enfold.errors import BadItem, MissingExtra
 from enfold.modalities.graph import Network, layout
-from enfold.modalities.molecule import Structure, drawing
+from enfold.modalities.molecule import Structure, drawing, shade
 from enfold.modalities.protein import COLOUR_OF, Chain
 from enfold.modalities.radiance import Grid
 from enfold.modalities.series import Signal
@@ -23,7 +23,6 @@ DOTS = 20_000  # that a browser turns smoothly
 SEEN = 0.05  # opacity, below which a splat or a voxel is air
 STEPS = 5_000  # of a drawn course
 RESIDUES = 5_000  # of a drawn chain
-ELEMENTS = {1: "#d8d8d8", 6: "#404040", 7: "#3050f0", 8: "#e02020", 9: "#40b060", 16: "#d0b020", 17: "#20c020"}
 _PIXELS = 360
 
 
@@ -110,7 +109,7 @@ def molecule(value: Structure) -> None:
         x, y, z = value.places.T
         ends = [[*value.places[pair], (np.nan,) * 3] for pair in value.bonds[:, :2]]
         lines = np.array(ends, float).reshape(-1, 3).T  # NaN lifts the pen
-        ink = [ELEMENTS.get(number, "#8050b0") for number in value.atoms[:, 0].tolist()]
+        ink = [shade(number) for number in value.atoms[:, 0].tolist()]
         bonds = go.Scatter3d(x=lines[0], y=lines[1], z=lines[2], mode="lines", line={"color": "#909090", "width": 6})
         atoms = go.Scatter3d(x=x, y=y, z=z, mode="markers", marker={"size": 8, "color": ink})
         _in_space(bonds, atoms)

@@ -34,6 +34,17 @@ FARTHEST = 10  # bonds between two atoms that are counted; more count as so many
 PATH = 5  # bonds of a path that are looked at, its first
 DEGREES = 9  # neighbours of an atom, 8 at most, counted from 1
 Views = Literal["both", "2d", "3d"]
+_SHADES = {
+    1: "#909090",
+    6: "#404040",
+    7: "#3050f0",
+    8: "#e02020",
+    9: "#40b060",
+    15: "#e08020",
+    16: "#c0a010",
+    17: "#20b020",
+}
+_OTHER = "#8050b0"
 _SMILES, _SDF = (".smi", ".smiles"), (".sdf", ".mol")
 _END = re.compile(r"^M {2}END\s*$", re.MULTILINE)
 _NEXT = re.compile(r"^\$\$\$\$\s*$", re.MULTILINE)
@@ -262,8 +273,7 @@ class Molecule(Modality[Structure]):
         from PIL import Image
 
         file = io.BytesIO()
-        with Image.open(io.BytesIO(drawing(value, 4 * side))) as page:
-            page.convert("RGB").resize((side, side), Image.Resampling.LANCZOS).save(file, "WEBP", quality=85)
+        drawing(value, 4 * side).resize((side, side), Image.Resampling.LANCZOS).save(file, "WEBP", quality=85)
         return file.getvalue()
 
     def _sample(self, value: Structure, atoms: np.ndarray, part: Part | None) -> Sample:
@@ -403,15 +413,48 @@ class Molecule(Modality[Structure]):
         return mol
 
 
-def drawing(value: Structure, side: int) -> bytes:
-    """The formula as chemists draw it, PNG of side x side pixels."""
-    draw = require("rdkit.Chem.Draw.rdMolDraw2D", "molecule", "drawing a molecule")
-    page = draw.MolDraw2DCairo(side, side)
-    page.drawOptions().clearBackground = True
-    draw.PrepareAndDrawMolecule(page, _chem().MolFromSmiles(value.smiles))
-    page.FinishDrawing()
-    found: bytes = page.GetDrawingText()
-    return found
+def drawing(value: Structure, side: int) -> Any:
+    """The formula as chemists draw it, laid out by RDKit: a Pillow image of side x side pixels.
+
+    RDKit's own drawing asks for libraries of X11, which a server has no other use for.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    mol = _chem().MolFromSmiles(value.smiles)
+    require("rdkit.Chem.rdDepictor", "molecule", "drawing a molecule").Compute2DCoords(mol)
+    _chem().Kekulize(mol, clearAromaticFlags=True)
+    flat = mol.GetConformer().GetPositions()[:, :2] * [1, -1]
+    unit = min(0.8 * side / max(np.ptp(flat, axis=0).max(), 1e-6), side / 5)  # pixels of an ångström
+    at = (flat - (flat.min(0) + flat.max(0)) / 2) * unit + side / 2
+    page = Image.new("RGB", (side, side), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(max(8.0, 0.5 * unit))
+    for bond in mol.GetBonds():
+        ends = at[[bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()]]
+        count = {"DOUBLE": 2, "TRIPLE": 3}.get(str(bond.GetBondType()), 1)
+        along = (ends[1] - ends[0]) / max(float(np.linalg.norm(ends[1] - ends[0])), 1e-6)
+        for place in range(count):
+            beside = along[::-1] * [-1, 1] * (place - (count - 1) / 2) * 0.2 * unit
+            draw.line([*(ends[0] + beside), *(ends[1] + beside)], fill="#404040", width=max(1, round(unit / 20)))
+    for atom, place in zip(mol.GetAtoms(), at, strict=True):
+        if label := _label(atom):
+            draw.ellipse((*(place - 0.28 * unit), *(place + 0.28 * unit)), fill="white")
+            draw.text(tuple(place), label, fill=shade(atom.GetAtomicNum()), font=font, anchor="mm")
+    return page
+
+
+def shade(element: int) -> str:
+    """The colour that chemists give an element."""
+    return _SHADES.get(element, _OTHER)
+
+
+def _label(atom: Any) -> str:
+    """What stands at an atom: nothing at a carbon that lines lead to, else element, hydrogens and charge."""
+    hydrogens, charge = atom.GetTotalNumHs(), atom.GetFormalCharge()
+    if atom.GetSymbol() == "C" and atom.GetDegree() and not charge and not atom.GetIsotope():
+        return ""
+    told = f"H{hydrogens if hydrogens > 1 else ''}" if hydrogens else ""
+    sign = f"{abs(charge) if abs(charge) > 1 else ''}{'+' if charge > 0 else '-'}" if charge else ""
+    return f"{atom.GetIsotope() or ''}{atom.GetSymbol()}{told}{sign}"
 
 
 @cache

@@ -11,7 +11,7 @@ from rdkit import Chem
 
 from enfold import modalities
 from enfold.errors import BadItem, TooLarge
-from enfold.modalities.molecule import FARTHEST, FEATURES, Molecule, MoleculePreprocess
+from enfold.modalities.molecule import FARTHEST, FEATURES, Molecule, MoleculePreprocess, drawing, shade
 from tests.examples import ASPIRIN, folded, sdf
 
 READER = Molecule(MoleculePreprocess())
@@ -213,3 +213,14 @@ def test_a_molecule_is_found_by_its_suffix():
     assert [modalities.of_path(f"a{end}") for end in (".sdf", ".mol", ".smi", ".smiles")] == ["molecule"] * 4
     assert modalities.of_path("a.xyz") == "points"
     assert modalities.of_path("a.xyz", among=["molecule"]) == "molecule"
+
+
+def test_a_drawing_shows_elements_in_their_colours_and_is_the_same_every_time():
+    picture = np.asarray(drawing(READER.read("OCCN"), 120))
+    assert picture.shape == (120, 120, 3)
+    for element in (7, 8):
+        ink = np.array([int(shade(element)[i : i + 2], 16) for i in (1, 3, 5)])
+        assert (np.abs(picture.astype(int) - ink).max(2) < 40).sum() > 10
+    np.testing.assert_array_equal(picture, np.asarray(drawing(READER.read("NCCO"), 120)))
+    for odd in ("C", "[Fe+2]", "[13CH4]", "C#N", "O=[N+]([O-])c1ccccc1", "N[Pt](N)(Cl)Cl"):
+        assert np.asarray(drawing(READER.read(odd), 96)).min() < 128
