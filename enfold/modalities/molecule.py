@@ -49,6 +49,7 @@ _SMILES, _SDF = (".smi", ".smiles"), (".sdf", ".mol")
 _END = re.compile(r"^M {2}END\s*$", re.MULTILINE)
 _NEXT = re.compile(r"^\$\$\$\$\s*$", re.MULTILINE)
 _COUNTS = re.compile(r"^.*V[23]000\s*$", re.MULTILINE)
+_BONDS = re.compile(r"^(?:.{3}([ \d]{2}\d).*V2000|M {2}V30 COUNTS +\d+ +(\d{1,9}))\b", re.MULTILINE)
 _XYZ = re.compile(r"\s*\d+[ \t]*\r?\n")
 _LINES = 8  # of a mol block for each atom, at most
 _FAR = 1e4  # ångström from the origin, at most
@@ -113,8 +114,10 @@ class MoleculePreprocess(Spec):
 
 class MoleculeLimits(Spec):
     max_bytes: int = 2**20
-    max_letters: int = 4_000  # of a SMILES
-    max_atoms: int = 1_000  # as written, hydrogens among them
+    max_letters: int = 2_000  # of a SMILES
+    max_atoms: int = 500  # as written, hydrogens among them
+    max_neighbours: int = 16  # of an atom
+    max_rings: int = 100  # bonds beyond those that hold a molecule together: looking for rings takes long in many
     max_placed: int = 250  # of a file without bonds, which must be found
     max_parts: int = 64
 
@@ -162,7 +165,7 @@ class Molecule(Modality[Structure]):
     }
     shared_types = {".xyz": "chemical/x-xyz", ".json": "application/json", ".txt": "text/plain"}
     Preprocess, Limits, Json = MoleculePreprocess, MoleculeLimits, MoleculeJson
-    batch_cost, light_bytes, ragged, inline, written = 1024, 256, True, True, True
+    batch_cost, ragged, inline, written = 1024, True, True, True
 
     @classmethod
     def records(cls, file: Path) -> list[Slice]:
@@ -191,7 +194,10 @@ class Molecule(Modality[Structure]):
             item = self._decoded(self.file_bytes(item))
         if not isinstance(item, Mapping):
             raise BadItem(f"a molecule is a SMILES, a mol block or a file of one, not {type(item).__name__}")
-        return self._structure({name: value for name, value in item.items() if value is not None})
+        try:
+            return self._structure({name: value for name, value in item.items() if value is not None})
+        except (RuntimeError, ValueError, OverflowError) as error:  # what RDKit's own checks find late
+            raise BadItem(f"RDKit cannot make a molecule of it ({str(error).strip()[:80]})") from None
 
     def from_json(self, item: MoleculeJson) -> bytes:
         """The text, or the object as the JSON it came in. Raises BadItem."""
@@ -363,10 +369,12 @@ class Molecule(Modality[Structure]):
             raise TooLarge(
                 f"the mol block has {lines:,} lines, too many for {self.limits.max_atoms:,} atoms: no more are read"
             )
-        try:
-            mol = _chem().MolFromMolBlock(block, sanitize=False, removeHs=False, strictParsing=True)
-        except Exception as error:  # RDKit raises whatever the lines lead it to
-            raise BadItem(f"the mol block is damaged or cut short ({str(error).strip()[:80]})") from None
+        told = [int(old or new) for old, new in _BONDS.findall(block)]
+        if (
+            bonds := max(told, default=0)
+        ) > self.limits.max_atoms + self.limits.max_rings:  # RDKit looks for rings at once
+            raise TooLarge(f"the mol block has {bonds:,} bonds, more than {self.limits.max_atoms:,} atoms may have")
+        mol = _chem().MolFromMolBlock(block, sanitize=False, removeHs=False)
         mol = self._sound(mol, "mol block (atoms, coordinates or bonds are damaged or cut short)")
         if mol.GetNumConformers() and not mol.GetConformer().Is3D():
             mol.RemoveAllConformers()  # a drawing on paper tells nothing of space
@@ -400,6 +408,10 @@ class Molecule(Modality[Structure]):
             raise BadItem(f"RDKit cannot read the {what}")
         chem = _chem()
         self._few(mol.GetNumAtoms(), self.limits.max_atoms)
+        if (most := max((atom.GetDegree() for atom in mol.GetAtoms()), default=0)) > self.limits.max_neighbours:
+            raise TooLarge(f"an atom has {most:,} neighbours; at most {self.limits.max_neighbours:,} are read")
+        if (rings := mol.GetNumBonds() - mol.GetNumAtoms() + len(chem.GetMolFrags(mol))) > self.limits.max_rings:
+            raise TooLarge(f"the molecule has {rings:,} rings; at most {self.limits.max_rings:,} are read")
         if not mol.GetNumAtoms():
             raise BadItem("the molecule is empty: there is no atom in it")
         if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):

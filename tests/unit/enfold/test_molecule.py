@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -15,6 +16,31 @@ from enfold.modalities.molecule import FARTHEST, FEATURES, Molecule, MoleculePre
 from tests.examples import ASPIRIN, folded, sdf
 
 READER = Molecule(MoleculePreprocess())
+
+
+def block_of(count: int, bonds: list[tuple[int, int]]) -> str:
+    """A mol block of so many atoms of uranium, which RDKit lets have any number of neighbours."""
+    lines = ["", "", "", "  0  0  0     0  0            999 V3000", "M  V30 BEGIN CTAB"]
+    lines += [f"M  V30 COUNTS {count} {len(bonds)} 0 0 0", "M  V30 BEGIN ATOM"]
+    lines += [f"M  V30 {i + 1} U {i} 0 0 0" for i in range(count)] + ["M  V30 END ATOM", "M  V30 BEGIN BOND"]
+    lines += [f"M  V30 {k + 1} 1 {one + 1} {other + 1}" for k, (one, other) in enumerate(bonds)]
+    return "\n".join([*lines, "M  V30 END BOND", "M  V30 END CTAB", "M  END"])
+
+
+def crowd(count: int) -> str:
+    """Every atom beside every other: looking for its rings took a minute for sixty."""
+    return block_of(count, list(combinations(range(count), 2)))
+
+
+def cage(side: int) -> str:
+    """Two grids, one on the other."""
+    places = list(product(range(side), range(side), range(2)))
+    near = [
+        pair
+        for pair in combinations(range(len(places)), 2)
+        if np.abs(np.subtract(*np.take(places, pair, 0))).sum() == 1
+    ]
+    return block_of(len(places), near)
 
 
 def arrays(item, views="both"):
@@ -169,7 +195,10 @@ def test_records_of_an_sdf_file_and_lines_of_smiles_are_items_by_their_names(tmp
         ("C*", BadItem, "without an element"),
         ("", BadItem, "empty"),
         ("C" * 10_000, TooLarge, "10,000 letters"),
-        ("[H]" * 1_001, TooLarge, "1,001 atoms"),
+        ("[H]" * 501, TooLarge, "501 atoms"),
+        (crowd(20), TooLarge, "an atom has 19 neighbours"),
+        (crowd(40), TooLarge, "780 bonds"),
+        (cage(11), TooLarge, "320 rings"),
         ("\n\n\n" + "1 1 1 C\n" * 10_000 + "M  END", TooLarge, "lines, too many"),
         ({"smiles": "CC", "coordinates": [[0, 0, 0]]}, BadItem, r"\[1, 3\] and the SMILES has 2 atoms"),
         ({"smiles": "CC", "coordinates": [[0, 0, 0], [1, 0, float("nan")]]}, BadItem, "not finite"),
