@@ -14,9 +14,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field, WithJsonSchema
@@ -24,6 +25,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from enfold.archives import Slice
 from enfold.errors import BadItem, TooLarge, require
 from enfold.modalities import Arrays, Modality, Part, Sample, Spec, Stored
+from enfold.modalities.table import padded
 
 # Values of each feature of an atom; 0 is padding. Element, side of a stereocentre, charge, hydrogens, radical
 # electrons, hybridisation, aromatic, in a ring.
@@ -48,6 +50,7 @@ _OTHER = "#8050b0"
 _SMILES, _SDF = (".smi", ".smiles"), (".sdf", ".mol")
 _END = re.compile(r"^M {2}END\s*$", re.MULTILINE)
 _NEXT = re.compile(r"^\$\$\$\$\s*$", re.MULTILINE)
+_BETWEEN = b"$$$$"
 _COUNTS = re.compile(r"^.*V[23]000\s*$", re.MULTILINE)
 _BONDS = re.compile(r"^(?:.{3}([ \d]{2}\d).*V2000|M {2}V30 COUNTS +\d+ +(\d{1,9}))\b", re.MULTILINE)
 _XYZ = re.compile(r"\s*\d+[ \t]*\r?\n")
@@ -170,14 +173,15 @@ class Molecule(Modality[Structure]):
     @classmethod
     def records(cls, file: Path) -> list[Slice]:
         """Of an SDF file, or of a file of SMILES, with more than one, each under its name."""
-        found = list(_records(file)) if file.name.lower().endswith((*_SMILES, *_SDF)) else []
-        if len(found) < 2:
-            return []
-        seen: dict[str, Slice] = {}
+        kinds = {**dict.fromkeys(_SMILES, _lines), **dict.fromkeys(_SDF, _blocks)}
+        with file.open("rb") as content:
+            find = kinds.get(file.suffix.lower())
+            found = list(find(content)) if find else []
+        starts: dict[str, tuple[int, int]] = {}
         for number, (name, start, end) in enumerate(found, 1):
             name = name or "record"
-            seen[name if name not in seen else f"{name} {number}"] = Slice(file, name, start, end - start)
-        return [replace(one, name=name) for name, one in seen.items()]
+            starts[name if name not in starts else f"{name} {number}"] = start, end
+        return [Slice(file, name, at, end - at) for name, (at, end) in starts.items()] if len(found) > 1 else []
 
     @property
     def input_size(self) -> int:
@@ -233,7 +237,7 @@ class Molecule(Modality[Structure]):
     def collate(self, samples: Sequence[Sample]) -> Arrays:
         """Pad to the most atoms: [B, N, …]."""
         most = max(map(self.cost, samples))
-        return {name: np.stack([_padded(one.arrays[name], most) for one in samples]) for name in samples[0].arrays}
+        return {name: np.stack([padded(one.arrays[name], most) for one in samples]) for name in samples[0].arrays}
 
     def prepared(self, arrays: Arrays) -> list[Sample]:
         """Of what `prepare` makes, [B, N, …]; padding comes last."""
@@ -369,10 +373,9 @@ class Molecule(Modality[Structure]):
             raise TooLarge(
                 f"the mol block has {lines:,} lines, too many for {self.limits.max_atoms:,} atoms: no more are read"
             )
-        told = [int(old or new) for old, new in _BONDS.findall(block)]
-        if (
-            bonds := max(told, default=0)
-        ) > self.limits.max_atoms + self.limits.max_rings:  # RDKit looks for rings at once
+        # Before it is read, for RDKit looks for rings at once.
+        bonds = max((int(old or new) for old, new in _BONDS.findall(block)), default=0)
+        if bonds > self.limits.max_atoms + self.limits.max_rings:
             raise TooLarge(f"the mol block has {bonds:,} bonds, more than {self.limits.max_atoms:,} atoms may have")
         mol = _chem().MolFromMolBlock(block, sanitize=False, removeHs=False)
         mol = self._sound(mol, "mol block (atoms, coordinates or bonds are damaged or cut short)")
@@ -558,29 +561,20 @@ def _kind(bond: Any) -> int:
     return 1 + (number * STEREO + side) * 2 + int(bond.GetIsConjugated())
 
 
-def _padded(array: np.ndarray, length: int) -> np.ndarray:
-    return np.pad(array, [(0, length - len(array)), *[(0, 0)] * (array.ndim - 1)])
+def _lines(content: BinaryIO) -> Iterator[tuple[str, int, int]]:
+    """The name of every SMILES of a file, a line each, and where its bytes begin and end."""
+    for line in content:
+        if line.strip():
+            yield line.decode(errors="replace").split(None, 1)[-1].strip(), content.tell() - len(line), content.tell()
 
 
-def _records(file: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, and where the bytes begin and end, of every record of a file that is not blank."""
-    lines = file.name.lower().endswith(_SMILES)
-    with file.open("rb") as content:
-        start, held, name, first = 0, False, "", True
-        for line in content:
-            end, blank = content.tell(), not line.strip()
-            if lines:
-                if not blank:
-                    words = line.decode(errors="replace").split(None, 1)
-                    yield words[-1].strip(), end - len(line), end
-                continue
-            if line.strip() == b"$$$$":
-                if held:
-                    yield name, start, end
-                start, held, name, first = end, False, "", True
-                continue
-            if first:
-                name, first = line.decode(errors="replace").strip(), False
-            held = held or not blank
-        if held and not lines:
-            yield name, start, start + (content.tell() - start)
+def _blocks(content: BinaryIO) -> Iterator[tuple[str, int, int]]:
+    """The first line of every record of an SDF file, and where its bytes begin and end."""
+    start, lines = 0, list[bytes]()
+    for line in chain(iter(content.readline, b""), [_BETWEEN]):  # the last record may lack its end
+        if line.strip() != _BETWEEN:
+            lines.append(line)
+            continue
+        if any(one.strip() for one in lines):
+            yield lines[0].decode(errors="replace").strip(), start, start + sum(map(len, lines))
+        start, lines = content.tell(), []

@@ -53,6 +53,7 @@ def module_home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("home")
         patch.setenv("ENFOLD_HOME", str(home))
+        patch.setenv("ENFOLD_THREADS", "1")
         yield home
 
 
