@@ -351,7 +351,8 @@ class Molecule(Modality[Structure]):
         else:
             mol = self._of_block(text)
             name = name or text.partition("\n")[0].strip()
-        return replace(_kept(mol), name=name, views=views)
+        # A lone surrogate, which JSON may hold, could be neither stored nor sent.
+        return replace(_kept(mol), name=name.encode(errors="replace").decode(), views=views)
 
     def _of_smiles(self, text: str) -> Any:
         if len(smiles := text.strip()) > self.limits.max_letters:

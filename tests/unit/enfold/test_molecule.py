@@ -211,6 +211,12 @@ def test_what_is_wrong_is_told(item, error, sentence):
         READER.prepare(READER.read(item))
 
 
+def test_a_name_can_be_stored_and_sent_whatever_json_holds():
+    assert READER.read(b'{"smiles": "C", "name": "a\\ud800b"}').name == "a?b"
+    with pytest.raises(BadItem, match="cannot make a molecule of it"):
+        READER.read(b'{"smiles": "\\ud800"}')
+
+
 def test_what_was_prepared_elsewhere_is_checked():
     batch = READER.collate([READER.prepare(READER.read(one))[0] for one in (ASPIRIN, "CCO")])
     for name, value, sentence in (
