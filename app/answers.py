@@ -91,6 +91,16 @@ def counts(answer: dict[str, Any]) -> None:
     st.dataframe(found)
 
 
+def values(answer: dict[str, Any]) -> None:
+    """Each measured value in its unit, and the interval in which it is likely to lie."""
+    for one in answer["values"]:
+        name = one["name"].replace("_", " ").capitalize()
+        st.metric(name, f"{one['value']:,.4g} {one['unit']}")
+        st.caption(
+            f"{one['low']:,.4g} to {one['high']:,.4g} {one['unit']} with a probability of {answer['coverage']:.0%}"
+        )
+
+
 def action(answer: dict[str, Any]) -> None:
     """What to do next, and how probable it is that each action is the best."""
     left, right = st.columns([1, 2])
@@ -163,6 +173,7 @@ DRAWN = {
     "generate": text,
     "nearest": labels,
     "paint": pictures,
+    "regress": values,
     "segment": mask,
     "tag": tags,
     "zero_shot": labels,

@@ -12,6 +12,7 @@ import streamlit as st
 from enfold import modalities
 from enfold.errors import BadItem, MissingExtra
 from enfold.modalities.graph import Network, layout
+from enfold.modalities.molecule import Structure, drawing, shade
 from enfold.modalities.protein import COLOUR_OF, Chain
 from enfold.modalities.radiance import Grid
 from enfold.modalities.series import Signal
@@ -101,6 +102,19 @@ def residues(sequence: str, colours: Sequence[str]) -> None:
         st.caption(f"the first {RESIDUES:,} of {len(sequence):,} residues")
 
 
+def molecule(value: Structure) -> None:
+    """Its formula, and its atoms and bonds in space where they are known."""
+    st.image(drawing(value, 2 * _PIXELS), width=_PIXELS, caption=value.smiles)
+    if value.places is not None:
+        x, y, z = value.places.T
+        ends = [[*value.places[pair], (np.nan,) * 3] for pair in value.bonds[:, :2]]
+        lines = np.array(ends, float).reshape(-1, 3).T  # NaN lifts the pen
+        ink = [shade(number) for number in value.atoms[:, 0].tolist()]
+        bonds = go.Scatter3d(x=lines[0], y=lines[1], z=lines[2], mode="lines", line={"color": "#909090", "width": 6})
+        atoms = go.Scatter3d(x=x, y=y, z=z, mode="markers", marker={"size": 8, "color": ink})
+        _in_space(bonds, atoms)
+
+
 def network(value: Network) -> None:
     """Nodes where forces put them, the centre red; their names and texts under the pointer."""
     shown, places = layout(value)
@@ -165,14 +179,16 @@ def _turned(places: np.ndarray, marker: dict[str, Any]) -> None:
     _in_space(go.Scatter3d(x=x, y=y, z=z, mode="markers", marker={"size": 2, **marker}))
 
 
-def _in_space(shape: go.Scatter3d) -> None:
-    drawn = go.Figure(shape)
+def _in_space(*shapes: go.Scatter3d) -> None:
+    drawn = go.Figure(shapes)
     drawn.update_layout(height=_PIXELS, margin={"l": 0, "r": 0, "t": 0, "b": 0}, scene={"aspectmode": "data"})
+    drawn.update_layout(showlegend=False)
     st.plotly_chart(drawn)
 
 
 DRAWN: dict[str, Callable[[Any], None]] = {
     "graph": network,
+    "molecule": molecule,
     "points": cloud,
     "protein": chain,
     "radiance": field,

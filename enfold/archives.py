@@ -1,4 +1,4 @@
-"""Items inside larger files: WebDataset shards (.tar), Parquet files with a column of bytes, records of FASTA.
+"""Items inside larger files: WebDataset shards (.tar), Parquet files with a column of bytes, records of FASTA and SDF.
 
 Nothing is unpacked. An item is the place where its bytes lie, and they are read when it is needed: a source may be
 larger than the memory and the rest of the disk.

@@ -106,6 +106,42 @@ def protein_bundle(store: Path, name: str = "residues") -> Bundle:
     return _write(store, name, entry, graphs, golden, tasks)
 
 
+def molecule_bundle(store: Path, name: str = "formulas") -> Bundle:
+    """How much of all that stands in each input -> 8 features; task `regress` of a boiling point."""
+    node, modality = helper.make_node, get("molecule")(get("molecule").Preprocess(max_atoms=16))
+    inner = {"atoms": (8,), "degrees": (), "placed": (), "hops": (16,), "ways": (16, 5), "places": (3,)}
+    inputs: dict[str, Any] = {
+        key: (TensorProto.FLOAT if key == "places" else TensorProto.INT64, ["B", "N", *shape])
+        for key, shape in inner.items()
+    }
+    nodes, sums = [], []
+    for key, shape in inner.items():
+        nodes += [
+            node("Cast", [key], [f"{key}_numbers"], to=TensorProto.FLOAT),
+            node("Mul", [f"{key}_numbers"] * 2, [f"{key}_squares"]),
+            node("ReduceSum", [f"{key}_squares", f"axes_{len(shape)}"], [f"{key}_total"], keepdims=0),
+            node("Unsqueeze", [f"{key}_total", "axes_0"], [f"{key}_column"]),
+        ]
+        sums.append(f"{key}_column")
+    rng = np.random.default_rng(0)
+    weight, head = rng.normal(0, 0.01, (len(inner), _DIM)), rng.normal(size=(_DIM, 1))
+    nodes += [node("Concat", sums, ["sums"], axis=1), node("MatMul", ["sums", "weight"], ["out_embedding"])]
+    constants = {"weight": weight} | {f"axes_{count}": np.arange(1, 2 + count) for count in range(3)}
+    graphs = {
+        "encode_molecule": _graph(nodes, inputs, (_DIM,), constants),
+        "head_regress": _graph(
+            [node("MatMul", ["embedding", "head"], ["out_regress"])],
+            {"embedding": (TensorProto.FLOAT, ["B", _DIM])},
+            (1,),
+            {"head": head},
+        ),
+    }
+    golden = modality.collate([modality.prepare(modality.read(one))[0] for one in ("CCO", "c1ccccc1", "CC(C)N", "C")])
+    spec = {"names": ["boiling_point"], "units": ["K"], "head": "head_regress", "errors": [list(range(50))]}
+    entry = _entry("molecule", modality.preprocess.model_dump(mode="json"), {"weight": weight})
+    return _write(store, name, entry, graphs, golden, {"regress": spec})
+
+
 def ranking_bundle(store: Path, name: str = "ranks", *, by: str = "cosine") -> Bundle:
     """The text bundle with a task `rank`; by pairs a text scores one for every word that it shares with the query."""
     if by == "cosine":

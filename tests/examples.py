@@ -26,12 +26,15 @@ from Bio.Data.IUPACData import protein_letters_1to3_extended
 from Bio.PDB import MMCIFIO, PDBParser
 from PIL import Image
 from pyarrow import parquet
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from enfold.modalities import get
 from enfold.modalities.audio import AudioPreprocess
 from enfold.modalities.graph import GraphPreprocess
 from enfold.modalities.image import ImagePreprocess, Tile
+from enfold.modalities.molecule import MoleculePreprocess
 from enfold.modalities.multispectral import Band, MultispectralPreprocess, Raster
 from enfold.modalities.points import PointsPreprocess
 from enfold.modalities.protein import ProteinPreprocess
@@ -304,6 +307,80 @@ def mmcif(file: bytes) -> bytes:
     written.set_structure(PDBParser(QUIET=True).get_structure("one", io.StringIO(file.decode())))
     written.save(found)
     return found.getvalue().encode()
+
+
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+
+
+def folded(smiles: str, name: str = "", *, flat: bool = False, seed: int = 1) -> Any:
+    """A molecule of RDKit with its hydrogens, in space or drawn on paper."""
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    if not flat:
+        assert rdDistGeom.EmbedMolecule(mol, randomSeed=seed) == 0
+    mol.SetProp("_Name", name)
+    return mol
+
+
+def sdf(*molecules: Any) -> bytes:
+    """A file of so many records."""
+    return "".join(f"{Chem.MolToMolBlock(one)}> <source>\ntests\n\n$$$$\n" for one in molecules).encode()
+
+
+def _molecule() -> Examples:
+    space, paper = folded(ASPIRIN, "aspirin"), folded(ASPIRIN, "aspirin", flat=True)
+    block, line = Chem.MolToMolBlock(space), Chem.MolToMolBlock(space).splitlines()[4][:10]
+
+    def changed(**facts: Any) -> bytes:
+        return json.dumps({"smiles": "CCO"} | facts).encode()
+
+    return Examples(
+        MoleculePreprocess(max_atoms=16),
+        {
+            **dict.fromkeys((".smi", ".smiles"), f"{ASPIRIN} aspirin\n".encode()),
+            ".txt": ASPIRIN.encode(),
+            ".sdf": sdf(space),
+            ".mol": Chem.MolToMolBlock(paper).encode(),
+            ".xyz": Chem.MolToXYZBlock(space).encode(),
+            ".json": changed(coordinates=[[0, 0, 0], [1.5, 0, 0], [2, 1.3, 0]], name="alcohol"),
+        },
+        large=("C1CC1" + "CC(O)C" * 12).encode(),
+        bad={
+            "nothing": b"",
+            "blanks": b" \n",
+            "no SMILES": b"nothing of the kind",
+            "a ring that does not close": b"C1CC",
+            "five bonds of carbon": b"C(C)(C)(C)(C)C",
+            "no aromatic ring": b"c1cccc1",
+            "any atom": b"C*",
+            "parentheses alone": b"(" * 3000,
+            "ten thousand atoms": b"C" * 10_000,
+            "a thousand and one": b"[H]" + b"C" * 1_001,
+            "two SMILES": b"CCO\nCCN\n",
+            "two records": sdf(space, paper),
+            "no UTF-8": b"\xff\xfeCC",
+            "a block cut short": block[:300].encode(),
+            "no block": b"\n\n\nV2000\nM  END\n",
+            "NaN in a block": block.replace(line, "       nan").encode(),
+            "words in a block": block.replace(line, "     north").encode(),
+            "a block of too many lines": (block[:300] + "\n" * 9_000).encode(),
+            "all in one place": changed(coordinates=[[1, 1, 1]] * 3),
+            "an XYZ file without hydrogens": Chem.MolToXYZBlock(Chem.RemoveHs(space)).encode(),
+            "an XYZ file of words": b"2\n\nC x y z\nO 1 1 1\n",
+            "an XYZ file of NaN": b"2\n\nC nan 0 0\nO 1 1 1\n",
+            "an XYZ file of too many": b"300\n\n" + b"He 0 0 0\n" * 300,
+            "fewer coordinates": changed(coordinates=[[0, 0, 0]]),
+            "NaN": changed(coordinates=[[0, 0, 0], [1, 0, 0], [2, 1, float("nan")]]),
+            "infinity": changed(coordinates=[[0, 0, 0], [1, 0, 0], [2, 1, float("inf")]]),
+            "a huge number": changed(coordinates=[[0, 0, 0], [1, 0, 0], [2, 1, 10**400]]),
+            "words for coordinates": changed(coordinates="here"),
+            "no coordinates to look at": changed(views="3d"),
+            "other views": changed(views="4d"),
+            "a list": changed(smiles=["C"]),
+            "another field": changed(charge=1),
+            "no molecule": b'{"name": "alcohol"}',
+            "cut short": b'{"smiles": "CCO"',
+        },
+    )
 
 
 def _protein() -> Examples:

@@ -41,7 +41,8 @@ class Part(Spec):
 
     index: int
     # In the item's own unit: characters of a text, samples of a sound, slices of a volume, frames of a video as stored,
-    # steps of a series, residues of a protein, columns of a row, of those that training knows first.
+    # steps of a series, residues of a protein, atoms of a molecule as its pieces have them, columns of a row, of those
+    # that training knows first.
     start: int | None = None
     end: int | None = None
     box: tuple[int, int, int, int] | None = None  # of an image: left, top, right, bottom in pixels

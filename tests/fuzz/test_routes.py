@@ -23,7 +23,8 @@ def test_requests_made_up_from_the_schema(tmp_path: Path):
     bundles.text_bundle(tmp_path / "bundles")
     bundles.ranking_bundle(tmp_path / "bundles")
     bundles.points_bundle(tmp_path / "bundles")
-    server = servers.start(tmp_path, "tiny", "words", "ranks", "clouds")
+    bundles.molecule_bundle(tmp_path / "bundles")
+    server = servers.start(tmp_path, "tiny", "words", "ranks", "clouds", "formulas")
     try:
         with server.client() as client:
             servers.until(client.ready, 60)

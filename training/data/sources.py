@@ -1,5 +1,5 @@
-"""Opens a source as a data set: a built-in name, a folder of items, a file of records (FASTA), a WebDataset, or a CSV,
-Parquet or JSONL manifest, Parquet also in shards.
+"""Opens a source as a data set: a built-in name, a folder of items, a file of records (FASTA, SDF), a WebDataset, or a
+CSV, Parquet or JSONL manifest, Parquet also in shards.
 
 A manifest has a column `path` (relative to its own folder), one named as its items' modality that holds them (`text`),
 or in Parquet one of bytes, and may have `id`, `label`, `group` and `split`; every other column travels as payload. One

@@ -12,6 +12,7 @@ from enfold.tasks.contacts import ContactsAnswer, Pair
 from enfold.tasks.detect import DetectAnswer, Scored
 from enfold.tasks.estimate import EstimateAnswer, Estimated
 from enfold.tasks.forecast import Course, ForecastAnswer
+from enfold.tasks.regress import RegressAnswer, Regressed
 from enfold.tasks.tag import TagAnswer
 from tests.examples import splats
 
@@ -48,6 +49,13 @@ def test_counts_stand_with_their_intervals(days):
     assert "80%" in shown.caption[0].value
     assert ("365 days" in shown.caption[0].value) == (days is not None)
     assert shown.dataframe[0].value["high"].tolist() == [7, 0]
+
+
+def test_a_value_stands_in_its_unit_with_its_interval():
+    found = [Regressed(name="boiling_point", value=351.52, unit="K", low=320, high=383)]
+    shown = drawn("regress", RegressAnswer(values=found, coverage=0.9))
+    assert (shown.metric[0].label, shown.metric[0].value) == ("Boiling point", "351.5 K")
+    assert shown.caption[0].value == "320 to 383 K with a probability of 90%"
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])

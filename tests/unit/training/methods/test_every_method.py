@@ -14,7 +14,7 @@ from enfold.modalities.multispectral import Raster
 from enfold.modalities.text import TOKENIZER
 from enfold.modalities.video import Video
 from enfold.modalities.volume import Voxels
-from tests.examples import examples, sound
+from tests.examples import ASPIRIN, examples, folded, sdf, sound
 from training import catalogue, methods, recipe, tokenizer
 from training.encoders import build
 from training.methods import Batch, Item, Method, Turn
@@ -47,6 +47,8 @@ def items(facts: Recipe) -> list[Item]:
             value = Video(None).read(rng.integers(0, 256, (9, 24, 20, 3), np.uint8))
         elif facts.modality == "audio":
             value = Audio(None).read(sound(rng.normal(0, 0.1, 12_000), "WAV", rate=8_000))
+        elif facts.modality == "molecule":
+            value = facts.modality_of().read(sdf(folded(f"{ASPIRIN}{'CO' * i}")))
         else:
             files = list(examples(facts.modality).files.values())
             value = facts.modality_of().read(files[i % len(files)])
