@@ -22,6 +22,7 @@ SPLITS = ("train", "val", "test")
 COLUMNS = ("id", "path", "text", "label", "group", "split")  # with a meaning of their own; the rest is payload
 _ABOUT = ("id", "label", "group", "split")  # what a row says of itself, where it is the item
 _LONGEST_LINE_BYTES = 2**26
+_ROWS = 4096  # of a table that are Python objects at a time
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.parquet|part-\d{5}.*\.parquet")  # as Hugging Face and Spark name them
 
 
@@ -105,7 +106,7 @@ def open_table(manifest: Path) -> Table:
             _check_distinct(manifest, schema.names)
             kept = [name for name in schema.names if name not in files]
             plain = pa.schema([schema.field(name) for name in kept])
-            read = partial(file.iter_batches, columns=kept)
+            read = partial(file.iter_batches, columns=kept, batch_size=_ROWS)
             column = next(iter(files), None)
             cells = partial(archives.of_parquet, manifest, column) if column else lambda: iter(())
             return Table(plain, file.metadata.num_rows, read, column, cells)
@@ -114,7 +115,7 @@ def open_table(manifest: Path) -> Table:
         reason = (str(error).splitlines() or ["?"])[0]
         raise WrongUse(f"{manifest} cannot be read as {suffix.removeprefix('.')}: {reason}") from None
     _check_distinct(manifest, table.schema.names)
-    return Table(table.schema, table.num_rows, lambda: iter(table.to_batches()))
+    return Table(table.schema, table.num_rows, lambda: iter(table.to_batches(max_chunksize=_ROWS)))
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -171,12 +171,12 @@ class Pipeline:
             self._recover()
             todo, changed = self._plan()
             self._forget(changed)
-            fresh, started = 0, time.monotonic()
-            self._tell(0, todo, 0.0)
+            fresh, failed, started = 0, self.ledger.counts()["failed"], time.monotonic()
+            self._tell(0, todo, failed, 0.0)
             for made in self.make(self._undone()):
                 self._finish(made)
-                fresh += len(made.states)
-                self._tell(fresh, todo, fresh / (time.monotonic() - started))
+                fresh, failed = fresh + len(made.states), failed + len(made.failures)
+                self._tell(fresh, todo, failed, fresh / (time.monotonic() - started))
             self._send()
             return fresh, time.monotonic() - started
         finally:
@@ -244,10 +244,10 @@ class Pipeline:
     def _sent(self, index: Index, number: int) -> None:
         index.send(self.shards.read(number))
 
-    def _tell(self, fresh: int, todo: int, rate: float) -> None:
+    def _tell(self, fresh: int, todo: int, failed: int, rate: float) -> None:
         if fresh == SHARD_ITEMS < todo:  # the first shard: now it can be said what the rest will cost
             self.work.say(f"{todo:,} items at {rate:,.0f} a second: about {(todo - fresh) / rate:,.0f} s more")
-        failed, done = self.ledger.counts()["failed"], self.source.count - todo + fresh
+        done = self.source.count - todo + fresh
         self.work.tell("embed", done=done, total=self.source.count, failed=failed, items_per_second=round(rate, 1))
 
 

@@ -104,11 +104,9 @@ def test_callers_who_were_refused_together_do_not_come_back_together():
 def test_a_server_that_stays_busy_is_given_up(monkeypatch, answer):
     monkeypatch.setattr(server, "_WRITING_PATIENCE", 0.5)
     fake = Fake([answer] * 1000)
-    began = time.monotonic()
     with running(fake) as kept, pytest.raises(Unavailable, match="see ENFOLD_QDRANT_URL") as told:
         kept.upsert(points())
-    assert time.monotonic() - began < 3
-    assert len(fake.writes) < 5
+    assert 1 <= len(fake.writes) < 5
     assert told.value.retry_after_seconds == 1
 
 
