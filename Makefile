@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo demo-ui test test-claims test-browser fuzz check docs bench soak kills
+.PHONY: setup demo demo-ui test test-claims test-browser fuzz check docs bench soak kills chaos
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -52,3 +52,9 @@ soak: setup
 
 kills: setup
 	$(BIN)/enfold bench kills
+
+# kill -9 of jobs, index, server and training, then full disks and networks that fail. SHORT=1: minutes instead of an hour.
+chaos: setup
+	$(BIN)/enfold bench kills $(if $(SHORT),--quick)
+	$(BIN)/python -m pytest tests/unit/serving/test_full_disk.py tests/unit/serving/test_network.py \
+	  tests/unit/serving/test_embed.py tests/unit/training/test_loop.py -k 'kill or write or full or fault or network or room'

@@ -40,6 +40,7 @@ _SECONDS = 30
 _PAUSES = (0.1, 0.4, 1.6)  # seconds before each further try of a server that cannot be reached or has too much to do
 _log = logging.getLogger(__name__)
 _AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED)
+_BROKEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED, grpc.StatusCode.DATA_LOSS)
 _MARK, _PLACE = "enfold", "enfold_place"  # in a collection's metadata: what it is, and its name on the server
 _LEAVING = "@leaving"  # ends the alias of a generation that was left
 _PICTURE, _NOTES = "_enfold_thumbnail", {kind: f"_enfold_{kind}" for kind in arrow.NOTES}
@@ -440,20 +441,31 @@ class ServerCollection:
 
 
 def answered(ask: Callable[[], T]) -> T:
-    """What the server answers, asked a few times if it cannot be reached or has too much to do. Raises Unavailable."""
+    """What the server answers, asked a few times if it cannot be reached or has too much to do. Raises Unavailable.
+
+    One that gave no answer in _SECONDS is not asked again: whoever waits for it has waited long enough.
+    """
     reason, again = "", True
     for pause in (0, *_PAUSES):
         time.sleep(pause)
         try:
             return ask()
         except grpc.RpcError as error:
-            reason, again = error.details(), error.code() in _AGAIN
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise _too_slow() from None
+            reason, again = error.details(), error.code() in (*_AGAIN, *_BROKEN)
         except (ApiException, QdrantException, httpx.HTTPError, OSError) as error:
+            if isinstance(getattr(error, "source", error), httpx.TimeoutException):
+                raise _too_slow() from None
             status = getattr(error, "status_code", None)
             reason, again = str(error), status is None or status >= 500 or status == 429
         if not again:
             raise WrongUse(f"Qdrant refused it: {reason}")
     raise Unavailable(f"Qdrant does not answer ({reason}): see ENFOLD_QDRANT_URL")
+
+
+def _too_slow() -> Unavailable:
+    return Unavailable(f"Qdrant gave no answer in {_SECONDS:g} s: it has too much to do, or hangs")
 
 
 def _having(field: str) -> models.Filter:
