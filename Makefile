@@ -47,8 +47,9 @@ bench: setup
 	$(BIN)/enfold bench overload
 	$(BIN)/enfold bench drain
 
+MINUTES ?= 60
 soak: setup
-	$(BIN)/enfold bench soak
+	MINUTES=$(MINUTES) $(BIN)/enfold bench soak
 
 kills: setup
 	$(BIN)/enfold bench kills

@@ -88,6 +88,10 @@ class Server:
         """Resident memory of the process and everything it started."""
         return sum(memory.rss for memory in self._each(psutil.Process.memory_info))
 
+    def files(self) -> int:
+        """That it has open, connections among them."""
+        return sum(self._each(lambda process: process.num_fds()))
+
     def _each(self, ask: Callable[[psutil.Process], Any]) -> Iterator[Any]:
         for process in (self.process, *self.process.children(recursive=True)):
             try:
@@ -147,9 +151,9 @@ def environment(cache: Path, name: str, *requirements: str, ours: bool = False) 
     return python
 
 
-def enfold(config: Settings, bundle: str, *, threads: int = THREADS, runtime: str = "auto") -> System:
+def enfold(config: Settings, *bundles: str, threads: int = THREADS, runtime: str = "auto") -> System:
     """As its users start it, but for a line of log to each request: its peers write none either."""
-    words: Words = [sys.executable, "-m", "enfold.cli", "serve", bundle, "--port"]
+    words: Words = [sys.executable, "-m", "enfold.cli", "serve", *bundles, "--port"]
     ours = _environment(config, threads, runtime) | {"ENFOLD_ACCESS_LOG": "false"}
     return System("enfold", lambda port: [*words, str(port)], "/embed", "/readyz", environment=ours)
 
