@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo demo-ui test test-claims test-browser fuzz check docs bench soak kills chaos
+.PHONY: setup demo demo-ui test test-claims test-browser fuzz check docs bench soak kills chaos sbom audit
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -59,3 +59,12 @@ chaos: setup
 	$(BIN)/enfold bench kills $(if $(SHORT),--quick)
 	$(BIN)/python -m pytest tests/unit/serving/test_full_disk.py tests/unit/serving/test_network.py \
 	  tests/unit/serving/test_embed.py tests/unit/training/test_loop.py -k 'kill or write or full or fault or network or room'
+
+# What is installed, with versions and licences, as CycloneDX has it.
+sbom: setup
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json
+
+# Secrets in what git tracks (those of tests are in the baseline), then known weaknesses of what is installed.
+audit: setup
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+	$(BIN)/python tests/audit.py

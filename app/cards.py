@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from app import server
+from app.plain import plain
 
 
 def grid(collection: str, points: list[dict[str, Any]], columns: int = 6) -> None:
@@ -19,7 +20,7 @@ def _card(collection: str, point: dict[str, Any]) -> None:
     payload = point["payload"]
     if picture := server.thumbnail(collection, point["id"]):
         st.image(picture, width="stretch")
-    st.caption(title(payload))
+    st.caption(plain(title(payload)))
     facts = [str(payload["label"])] if payload.get("label") is not None else []
     facts += [f"{point['score']:.3f}"] if point.get("score") is not None else []
     facts += [point["note"]] if point.get("note") else []
