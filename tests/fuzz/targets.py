@@ -124,6 +124,8 @@ def _recipes(folder: Path) -> Target:
     from training import recipe
 
     pages = [(recipe.RECIPES / f"{name}.toml").read_bytes() for name in recipe.names()]
+    for name in recipe.names():
+        recipe.load(name)  # methods are imported now, and not on a mutant's time
     file = folder / "mutant.toml"
     values: list[Any] = [0, -1, 2**31, 10**30, 0.5, float("nan"), True, "", "x", "../..", "text", [], {}, [{}], ["x"]]
 
