@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo demo-ui test test-claims test-browser fuzz scatter check docs bench soak kills
+.PHONY: setup demo demo-ui test test-claims test-browser fuzz chaos scatter check audit sbom docs bench soak kills
 setup: .venv/ready
 
 .venv/ready: pyproject.toml
@@ -50,8 +50,24 @@ bench: setup
 	$(BIN)/enfold bench overload
 	$(BIN)/enfold bench drain
 
+MINUTES ?= 60
 soak: setup
-	$(BIN)/enfold bench soak
+	MINUTES=$(MINUTES) $(BIN)/enfold bench soak
 
 kills: setup
 	$(BIN)/enfold bench kills
+
+# kill -9 of jobs, index, server and training, then full disks and networks that fail. SHORT=1: minutes instead of an hour.
+chaos: setup
+	$(BIN)/enfold bench kills $(if $(SHORT),--quick)
+	$(BIN)/python -m pytest tests/unit/serving/test_full_disk.py tests/unit/serving/test_network.py \
+	  tests/unit/serving/test_embed.py tests/unit/training/test_loop.py -k 'kill or write or full or fault or network or room'
+
+# What is installed, with versions and licences, as CycloneDX has it.
+sbom: setup
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json
+
+# Secrets in what git tracks (those of tests are in the baseline), then known weaknesses of what is installed.
+audit: setup
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+	$(BIN)/python tests/audit.py

@@ -10,6 +10,7 @@ import streamlit as st
 from plotly.colors import qualitative
 
 from app import items
+from app.plain import plain
 from enfold import modalities
 from enfold.errors import MissingExtra
 from enfold.tasks.detect import Scored
@@ -41,7 +42,7 @@ def mask(answer: dict[str, Any]) -> None:
     try:
         numbers = np.asarray(reader.read(base64.urlsafe_b64decode(answer["volume"])).values).astype(int)
     except MissingExtra as error:
-        st.info(str(error))
+        st.info(plain(error))
     else:
         shown = np.array([(0, 0, 0), *map(_rgb, qualitative.Dark24)], np.uint8)[numbers % (len(qualitative.Dark24) + 1)]
         for column, axis in zip(st.columns(3), range(3), strict=True):

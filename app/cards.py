@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from app import server
+from app.plain import plain
 
 
 class Link(NamedTuple):
@@ -32,7 +33,7 @@ def _card(collection: str, point: dict[str, Any], links: list[Link]) -> None:
     payload = point["payload"]
     if picture := server.thumbnail(collection, point["id"]):
         st.image(picture, width="stretch")
-    st.caption(title(payload))
+    st.caption(plain(title(payload)))
     facts = [str(payload["label"])] if payload.get("label") is not None else []
     facts += [f"{point['score']:.3f}"] if point.get("score") is not None else []
     facts += [point["note"]] if point.get("note") else []

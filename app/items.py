@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
+from app.plain import plain
 from enfold import modalities
 from enfold.errors import BadItem, MissingExtra
 from enfold.modalities.graph import Network, layout
@@ -57,7 +58,7 @@ def draw(modality: str, content: bytes, name: str = "") -> None:
         value = reader.read(content)
         DRAWN.get(modality, lambda one: st.image(reader.thumbnail(one, _PIXELS)))(value)
     except (BadItem, MissingExtra) as error:
-        st.caption(str(error))
+        st.caption(plain(error))
 
 
 def writing(value: str) -> None:

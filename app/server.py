@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app.choice import chosen
+from app.plain import plain
 from enfold import wire
 from enfold.client import Client
 from enfold.errors import EnfoldError
@@ -73,7 +74,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except EnfoldError as error:
-        st.error(str(error))
+        st.error(plain(error))
         st.stop()
 
 

@@ -1,8 +1,8 @@
 """Is anything lost or doubled when a process is killed while it writes?
 
-kill -9 at instants uniform over the writing phases of four works: a batch job into Parquet, one into the index, points
-put into the index, and an upgrade of a collection. Then the same command again, and what there is beside what a run
-that was left alone has made: ids, payloads and vectors.
+kill -9 at instants uniform over the writing phases of six works: a batch job into Parquet, one into the index, points
+put into the index, an upgrade of a collection, points put into a server over HTTP, and a training. Then the same
+command again, and what there is beside what a run that was left alone has made: ids, payloads and vectors, or weights.
 """
 
 import os
@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 from pyarrow import parquet
 
-from benchmarks.harness.programs import upserts
+from benchmarks.harness.programs import served, upserts
 from benchmarks.harness.report import Result, Row
 from enfold import settings
 from serving.index.edge import EdgeIndex
@@ -38,6 +38,13 @@ from enfold import cli
 from serving.jobs import layout, pipeline
 pipeline.SHARD_ITEMS, layout.FEW = 16, 10**9
 cli.main()
+"""
+_TRAINING = """
+import sys
+from pathlib import Path
+from tests.unit.training import tiny
+print("ready", flush=True)
+tiny.train(Path(sys.argv[1]))
 """
 
 Content = dict[str, tuple[str, bytes]]  # id -> payload as JSON, vector
@@ -109,7 +116,7 @@ class Work:
         time.sleep(after)
         phase = self._phase() if child.poll() is None else "ended"
         with suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGKILL)
+            os.killpg(child.pid, signal.SIGKILL)  # and whatever it started: a server's workers, a builder of graphs
         child.wait()
         again = self._start()
         if again.wait(_SECONDS):
@@ -130,7 +137,8 @@ class Work:
         ours = {"ENFOLD_HOME": str(self.home), "ENFOLD_THREADS": "1"}
         words = [word.replace("HOME", str(self.home)) for word in self._words]
         with self._log.open("wb") as log:
-            return subprocess.Popen([sys.executable, *words], env=os.environ | ours, stdout=log, stderr=log)
+            command = [sys.executable, *words]
+            return subprocess.Popen(command, env=os.environ | ours, stdout=log, stderr=log, start_new_session=True)
 
     def _begun(self, child: "subprocess.Popen[bytes]") -> float:
         deadline = time.monotonic() + _SECONDS
@@ -168,6 +176,8 @@ def _works(home: Path) -> list[Work]:
         Work("embed to the index", empty, [*embed, "index://texts", "--json"], _collection),
         Work("points into the index", empty, [upserts.__file__, "HOME/index"], _things),
         Work("upgrade", filled, upgrade, _collection),
+        Work("points into a server", empty, [served.__file__, "HOME"], _things),
+        Work("training", empty, ["-c", _TRAINING, "HOME/run"], _weights),
     ]
 
 
@@ -191,6 +201,10 @@ def _collection(home: Path, name: str = "texts") -> Content:
         }
     finally:
         index.close()
+
+
+def _weights(home: Path) -> Content:
+    return {"weights": ("", (home / "run" / "method.safetensors").read_bytes())}
 
 
 def _things(home: Path) -> Content:

@@ -29,8 +29,10 @@ from enfold.pipelines import Steps
 
 SCHEMA_VERSION = 1
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+WEIGHTS = "weights.data"  # beside graphs that share them
 DRAFT = ".draft-"  # how the name of a folder begins that is being filled
 _MANIFEST_BYTES = 16 * 2**20
+_LONGEST = 2**24  # tokens, steps, samples, …: what a foreign manifest could make a server allocate for every item
 
 # encode: once per item; head: on the embedding; complete: from an item's inputs, or the embeddings of its parts, to a
 # task's answer; step: further in a sequence, from what a state remembers; generate: from noise and what it shall show.
@@ -74,6 +76,14 @@ class Entry(_Facts):
     preprocess: dict[str, Any]
     limits: dict[str, Any] = {}
 
+    @field_validator("preprocess")
+    @classmethod
+    def _of_a_size(cls, preprocess: dict[str, Any]) -> dict[str, Any]:
+        for key, value in preprocess.items():
+            if isinstance(value, int) and value > _LONGEST:
+                raise ValueError(f"{key} is {value}; no input is longer than {_LONGEST:,}")
+        return preprocess
+
 
 class Lineage(_Facts):
     """Which run, recipe, data and parents made this."""
@@ -102,6 +112,14 @@ class Manifest(_Facts):
     metrics: dict[str, float] = {}
     files: dict[str, str] = {}  # path -> sha256
 
+    @field_validator("graphs")
+    @classmethod
+    def _whole(cls, graphs: dict[str, Graph]) -> dict[str, Graph]:
+        for name, graph in graphs.items():
+            if "fp32" not in graph.files:
+                raise ValueError(f"graph '{name}' has no file in fp32, which every runtime falls back to")
+        return graphs
+
     @field_validator("files")
     @classmethod
     def _contained(cls, files: dict[str, str]) -> dict[str, str]:
@@ -125,12 +143,25 @@ class Bundle:
         return f"{self.manifest.name}@{self.manifest.version}"
 
     def graph(self, graph: str, size: str | None = None) -> Graph:
+        """Raises BundleInvalid for a graph that the manifest names but does not list."""
         graphs = self.manifest.graphs
-        return graphs.get(f"{graph}.{size}") or graphs[graph]
+        found = graphs.get(f"{graph}.{size}") or graphs.get(graph)
+        if found is None:
+            raise BundleInvalid(f"{self.path}: its manifest lists no graph '{graph}': export it again")
+        return found
 
     def graph_file(self, graph: str, variant: str, size: str | None = None) -> Path:
         files = self.graph(graph, size).files
         return self.path / files.get(variant, files["fp32"])
+
+    def check_unchanged(self, graph: Path) -> None:
+        """Whether a graph's file and the weights beside it are still what was verified: it may be opened much later.
+
+        Raises BundleInvalid.
+        """
+        for file in (graph, graph.with_name(WEIGHTS)):
+            if self.manifest.files and (file == graph or file.exists()):  # a draft at the gate is not sealed yet
+                _check_digest(self.path, file.relative_to(self.path).as_posix(), self.manifest)
 
     def report(self) -> dict[str, Any]:
         """The gate's figures, {} for a bundle made without one."""
@@ -184,12 +215,20 @@ def verify(path: Path, manifest: Manifest) -> None:
             raise BundleInvalid(f"{path}: '{name}' is not in the manifest: delete it, or export again")
         if name not in found:
             raise BundleInvalid(f"{path}: '{name}' is missing: copy the bundle again")
-        if sha256(file) != manifest.files[name]:
-            raise BundleInvalid(f"{path}: '{name}' does not match its digest: it was changed or damaged, copy it again")
+        _check_digest(path, name, manifest)
     for graph_name, graph in manifest.graphs.items():
         missing = [file for file in graph.files.values() if file not in manifest.files]
         if missing:
             raise BundleInvalid(f"{path}: graph '{graph_name}' names '{missing[0]}', which the manifest does not list")
+
+
+def _check_digest(path: Path, name: str, manifest: Manifest) -> None:
+    try:
+        found = sha256(path / name)
+    except OSError as error:
+        raise BundleInvalid(f"{path}: '{name}' cannot be read ({error.strerror}): copy the bundle again") from None
+    if found != manifest.files[name]:
+        raise BundleInvalid(f"{path}: '{name}' does not match its digest: it was changed or damaged, copy it again")
 
 
 @contextmanager

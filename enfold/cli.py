@@ -4,6 +4,7 @@ A command is a plain function in its room that returns a record, a dict, a list 
 prints, as tables or, with --json, as JSON. Exit code 0: done, 1: failed, 2: wrong use, 130: interrupted.
 """
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -95,7 +96,8 @@ def _run(words: list[str], as_json: bool) -> int:
         return 130
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        _complain(f"{error.strerror or error}{where}", "os_error", as_json)
+        hint = "; make room, then the same command goes on" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        _complain(f"{error.strerror or error}{where}{hint}", "os_error", as_json)
         return 1
     return 0
 

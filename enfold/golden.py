@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from enfold.bundle import Bundle
-from enfold.errors import BundleInvalid
+from enfold.errors import BundleInvalid, EnfoldError
 from enfold.modalities import Arrays
+from enfold.resources import resource
 from enfold.runtime import Session
 
+FILE = "golden.npz"
 GOLDEN_COSINE = 0.999  # a processor's own kernels move a quantised vector by a little; a wrong graph by far more
 
 
@@ -24,14 +26,17 @@ class Golden:
 
 def golden_of(bundle: Bundle, variant: str, size: str | None) -> list[Golden]:
     """One for each entry."""
-    with np.load(bundle.path / "golden.npz", allow_pickle=False) as file:
+    with resource(bundle.path, FILE) as path, np.load(path, allow_pickle=False) as file:
         kept = dict(file)
     found = []
     for name, entry in bundle.manifest.entries.items():
         own = f"{name}/{size}" if size else name
         prefix = f"{own}/in/"
         inputs = {key.removeprefix(prefix): value for key, value in kept.items() if key.startswith(prefix)}
-        found.append(Golden(entry.graph, inputs, kept[f"{own}/{variant}/out_embedding"]))
+        expected = kept.get(f"{own}/{variant}/out_embedding")
+        if not inputs or expected is None:
+            raise BundleInvalid(f"{bundle.path}: '{FILE}' has nothing of '{own}' in {variant}: export it again")
+        found.append(Golden(entry.graph, inputs, expected))
     return found
 
 
@@ -40,10 +45,15 @@ def check(golden: list[Golden], session: Callable[[str], Session], what: str) ->
 
     what   was opened: bundle, variant and runtime
     """
-    worst = min(
-        float(cosine(session(one.graph).run(one.inputs, ("out_embedding",))["out_embedding"], one.expected).min())
-        for one in golden
-    )
+    try:
+        worst = min(
+            float(cosine(session(one.graph).run(one.inputs, ("out_embedding",))["out_embedding"], one.expected).min())
+            for one in golden
+        )
+    except EnfoldError:
+        raise
+    except Exception as error:  # every engine has classes of its own
+        raise BundleInvalid(f"{what} fails on its golden items ({error}): export it again") from None
     if not worst >= GOLDEN_COSINE:
         raise BundleInvalid(
             f"{what} gives other vectors here than at export (cosine {worst:.4f}, at least {GOLDEN_COSINE} expected): "

@@ -7,7 +7,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from enfold import modalities, settings, store, tasks
 from enfold import runtime as runtimes
-from enfold.bundle import Bundle, Entry, open_bundle
+from enfold.bundle import WEIGHTS, Bundle, Entry, open_bundle
 from enfold.errors import BundleInvalid, UnknownName, WrongUse
 from enfold.fastest import fastest
 from enfold.golden import check, golden_of
@@ -70,6 +69,8 @@ class Model:
         self.runtime = runtime or runtimes.for_variant(variant)[0]
         self.why = "measured when it is opened" if self._chosen else "asked for" if runtime else "the usual one"
         self.modalities = {name: self._modality(entry) for name, entry in bundle.manifest.entries.items()}
+        # What it answers; the first is meant where none is named.
+        self.tasks = {name: self._task(name, spec) for name, spec in tasks.of(bundle.manifest).items()}
         self._entry = self.entry(entry) if entry else None
 
     def entry(self, name: str | None = None, *, modality: str | None = None) -> str:
@@ -240,7 +241,7 @@ class Model:
         """Of the files of its graphs, weights that several of them share counted once."""
         graphs = [name.removesuffix(f".{self.size}") for name in self.bundle.manifest.graphs]
         own = {self.bundle.graph_file(name, self.variant, self.size) for name in graphs}
-        files = {*own, *(self.bundle.path / "graphs").glob("weights.data")}
+        files = {*own, *(self.bundle.path / "graphs").glob(WEIGHTS)}
         return sum(file.stat().st_size for file in files)
 
     def close(self) -> None:
@@ -255,6 +256,7 @@ class Model:
     def _load(self, runtime: str, graph: str) -> Session:
         variant = self.variant if self.variant in self.bundle.graph(graph, self.size).files else "fp32"
         path = self.bundle.graph_file(graph, variant, self.size)
+        self.bundle.check_unchanged(path)
         return runtimes.load(runtime, path, threads=self._threads, variant=variant)
 
     def _modality(self, entry: Entry) -> Modality[Any]:
@@ -262,17 +264,20 @@ class Model:
         try:
             preprocess, limits = kind.Preprocess(**entry.preprocess), kind.Limits(**entry.limits)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise BundleInvalid(f"{self.bundle.ref}: {entry.modality} {first['loc'][0]}: {first['msg']}") from None
+            raise self._invalid(entry.modality, error) from None
         return kind(preprocess, limits, self.bundle.path)
 
-    @cached_property
-    def tasks(self) -> dict[str, tasks.Task[Any]]:
-        """What it answers; the first is meant where none is named."""
-        return {
-            name: tasks.get(name)(tasks.get(name).Spec(**spec), self.bundle.path, self.size)
-            for name, spec in tasks.of(self.bundle.manifest).items()
-        }
+    def _task(self, name: str, spec: dict[str, Any]) -> tasks.Task[Any]:
+        kind = tasks.get(name)
+        try:
+            return kind(kind.Spec(**spec), self.bundle.path, self.size)
+        except ValidationError as error:
+            raise self._invalid(f"task '{name}'", error) from None
+
+    def _invalid(self, what: str, error: ValidationError) -> BundleInvalid:
+        first = error.errors()[0]
+        where = "".join(f" {step}" for step in first["loc"])
+        return BundleInvalid(f"{self.bundle.ref}: {what}{where}: {first['msg']}")
 
 
 def _batches(order: Sequence[int], costs: Sequence[int], most: int) -> Iterator[list[int]]:

@@ -15,12 +15,12 @@ import torch
 from onnx.external_data_helper import set_external_data
 from torch import Tensor, nn
 
+from enfold.bundle import WEIGHTS
 from enfold.modalities import Arrays
 from training.encoders import Encoder
 from training.heads import GraphModule
 
 INLINE_BYTES = 2**30  # larger weights go into a file of their own; protobuf ends at 2 GiB
-SHARED = "weights.data"  # what several graphs of a bundle hold alike
 _SMALL_BYTES = 1024  # of a tensor that is not worth sharing
 
 
@@ -126,19 +126,19 @@ def share(folder: Path) -> None:
     files = {path: model for path, model in files.items() if not is_big(model)}
     held = Counter(digest for model in files.values() for digest in {_digest(t) for t in _large(model)})
     places: dict[bytes, tuple[int, int]] = {}
-    draft = folder / f"{SHARED}.draft"
+    draft = folder / f"{WEIGHTS}.draft"
     with draft.open("wb") as data:
         for path, model in files.items():
             for tensor in _large(model):
                 if held[digest := _digest(tensor)] > 1:
                     if digest not in places:
                         places[digest] = (data.tell(), data.write(tensor.raw_data))
-                    set_external_data(tensor, SHARED, *places[digest])
+                    set_external_data(tensor, WEIGHTS, *places[digest])
                     tensor.ClearField("raw_data")
             path.write_bytes(model.SerializeToString())
-    (folder / SHARED).unlink(missing_ok=True)
+    (folder / WEIGHTS).unlink(missing_ok=True)
     if places:
-        draft.rename(folder / SHARED)
+        draft.rename(folder / WEIGHTS)
     else:
         draft.unlink()
 

@@ -118,11 +118,11 @@ class Ticket:
     """A request that was let in: the seconds of work it is counted with, corrected when its true cost is known."""
 
     def __init__(self, held: _Held):
-        self._held, self._seconds = held, 0.0
+        self._held, self.seconds = held, 0.0
 
     def count(self, seconds: float) -> None:
-        self._held.seconds += seconds - self._seconds
-        self._seconds = seconds
+        self._held.seconds += seconds - self.seconds
+        self.seconds = seconds
 
 
 class Backlog(Collector):
@@ -205,6 +205,7 @@ class Batcher:
         try:
             yield ticket
         finally:
+            call.charge(ticket.seconds)
             ticket.count(0.0)
             held.requests -= 1
             if not held.requests:

@@ -5,6 +5,7 @@ The door sets it; the batcher reads it wherever the request has come to.
 
 import math
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ class Call:
     id: str = ""
     caller: str = ""  # whom fairness counts as one: an address
     deadline: float = math.inf  # of time.monotonic()
+    charge: Callable[[float], None] = lambda seconds: None  # told of the work of a model that it took
 
     @property
     def seconds_left(self) -> float:

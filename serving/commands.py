@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import os
+import resource
 import socket
 import sys
 from contextlib import suppress
@@ -17,6 +18,7 @@ from enfold.errors import WrongUse, require
 _ROOT = Path(__file__).parents[1]
 _LINEAGE = ("space", "bundle", "run")  # of a point's payload
 _LOOK_SECONDS = 0.2  # between two looks at a graph that is being built
+_MOST_FILES = 65_536
 _DRAIN_SECONDS = "5"  # that requests under way get when the server stops
 
 Collection = Annotated[str, typer.Argument(help="name of the collection")]
@@ -70,6 +72,10 @@ def serve(
         str(door),
     ]
     words += ["--timeout-graceful-shutdown", _DRAIN_SECONDS]
+    # A connection is a file, and many systems let a process open no more than 1,024 unless it asks.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _MOST_FILES), most))
     os.execve(sys.executable, [sys.executable, "-m", "bentoml", *words], os.environ | ours)
 
 

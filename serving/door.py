@@ -10,6 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -32,7 +33,7 @@ from enfold.errors import (
     UnsupportedMedia,
     WrongUse,
 )
-from serving import access, tracing
+from serving import access, patience, tracing
 from serving.call import CALL, TIMEOUT_HEADER, Call, timeout_of
 from serving.drain import Drain
 from serving.keys import Keys, scope_of
@@ -85,7 +86,8 @@ class Door:
                     "a pickle is read nowhere here: it could run code. Send JSON, a form, Arrow or npy"
                 )
             seconds = timeout_of(headers.get(TIMEOUT_HEADER), settings.timeout_seconds)
-            CALL.set(Call(request_id, name or (scope.get("client") or ("",))[0], started + seconds))
+            caller = name or (scope.get("client") or ("",))[0]
+            CALL.set(Call(request_id, caller, started + seconds, partial(self._state.rooms.keys.charge, name)))
             if self._work(scope["method"], scope["path"]):
                 self._state.rooms.engine.check()
             async with asyncio.timeout(seconds) as answer.timeout:
@@ -117,12 +119,14 @@ class Door:
         return keys.admit(headers.get("authorization", ""), scope_of(scope["method"], scope["path"]))
 
     def _capped(self, headers: Headers, receive: Receive) -> Receive:
-        """Receive at most max_body_bytes, whether the length was declared or not."""
+        """Receive at most max_body_bytes, whether the length was declared or not, and in time."""
         most, received = self._state.settings.max_body_bytes, 0
         too_large = f"the body has more than {most:,} bytes: send less at once, see GET /limits"
         declared = headers.get("content-length", "")
         if declared.isdigit() and int(declared) > most:
             raise TooLarge(too_large)
+
+        receive = patience.prompt(receive)
 
         async def counted() -> Message:
             nonlocal received
@@ -186,9 +190,9 @@ class _Answer:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self._request_id
-            if self._drain.begun:
-                headers["connection"] = "close"
             self.status = message["status"]
+            if self._drain.begun or self.status == 408:
+                headers["connection"] = "close"
             self.foreign = self.status >= 400 and headers.get("content-type") != PROBLEM
         if not self.foreign:
             if self.timeout is not None and not self.started:
@@ -214,7 +218,8 @@ def answer_to(error: Exception, request_id: str, scope: Scope) -> Response:
     if isinstance(error, RequestValidationError):
         return problem(WrongUse(_sentence(error.errors())), request_id, 422)
     if isinstance(error, HTTPException):
-        meant = TooLarge(error.detail) if error.status_code == 413 else plain_error(error.status_code, scope)
+        told = {408: Expired, 413: TooLarge}.get(error.status_code)
+        meant = told(error.detail) if told else plain_error(error.status_code, scope)
         return problem(meant, request_id, error.status_code)
     if isinstance(error, TimeoutError):
         return problem(

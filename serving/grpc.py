@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import grpc
@@ -61,7 +61,7 @@ def _answered(method: Callable[..., Awaitable[Any]]) -> Any:
         CALL.set(call)
         try:
             if name := self.admitted(method.__name__, context):
-                call = replace(call, caller=name)
+                call = replace(call, caller=name, charge=partial(self._rooms.keys.charge, name))
                 CALL.set(call)
             async with asyncio.timeout(call.seconds_left):
                 with tracing.request(method.__name__, dict(context.invocation_metadata()), request_id=call.id):

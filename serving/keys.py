@@ -1,10 +1,11 @@
-"""Who may ask for what: named keys with a scope and a rate each, in <home>/keys.json as digests.
+"""Who may ask for what: named keys with a scope, a rate and a budget each, in <home>/keys.json as digests.
 
 The file is read again when it changes, so that a key is made, replaced or taken back while a server runs. A scope
 allows what the ones before it do. ENFOLD_API_KEY is one more key, of every scope and without a rate.
 """
 
 import hashlib
+import math
 import os
 import re
 import secrets
@@ -37,6 +38,7 @@ class Key(Spec):
     sha256: str
     scope: ScopeName
     per_minute: int | None = Field(None, ge=1)  # requests; None: as many as there is room for
+    seconds_per_minute: float | None = Field(None, gt=0)  # of models' work, whatever is asked; None likewise
     created: str
 
 
@@ -66,11 +68,12 @@ class Keys:
         self._state: tuple[int, int] | None = None
         self._known: list[Key] = []
         self._allowance: dict[str, tuple[float, float]] = {}  # name -> requests left, as of when
+        self._budget: dict[str, tuple[float, float]] = {}  # name -> seconds of work left (or owed), as of when
 
     def admit(self, authorization: str, scope: ScopeName) -> str | None:
         """The name of the caller's key; None on a server without any.
 
-        Raises Unauthorized, Forbidden, or Busy for a key that has asked too often.
+        Raises Unauthorized, Forbidden, or Busy for a key that has asked too often or too much.
         """
         self._reread()
         if not self._asked:
@@ -87,9 +90,27 @@ class Keys:
         [key] = found
         if SCOPES.index(key.scope) < SCOPES.index(scope):
             raise Forbidden(f"key '{key.name}' may {key.scope}, and this asks for {scope}: use a key of that scope")
+        if key.seconds_per_minute is not None:
+            self._check_budget(key.name, key.seconds_per_minute)
         if key.per_minute is not None:
             self._count(key.name, key.per_minute)
         return key.name
+
+    def charge(self, name: str | None, seconds: float) -> None:
+        """Note the seconds of a model's work that a key's request took."""
+        if name in self._budget:
+            left, since = self._budget[name]
+            self._budget[name] = (left - seconds, since)
+
+    def _check_budget(self, name: str, per_minute: float) -> None:
+        now = time.monotonic()
+        left, since = self._budget.get(name, (per_minute, now))
+        left = min(left + (now - since) * per_minute / 60, per_minute)
+        self._budget[name] = (left, now)
+        if left <= 0:
+            busy = Busy(f"key '{name}' may have {per_minute:g} s of the models' work a minute, and has had them: wait")
+            busy.retry_after_seconds = max(1, math.ceil(-left * 60 / per_minute))
+            raise busy
 
     def _count(self, name: str, per_minute: int) -> None:
         now = time.monotonic()
@@ -117,11 +138,13 @@ def new_key(
     name: Annotated[str, typer.Argument(help="who it is for")],
     scope: Annotated[str, typer.Option(help="read, write (points too), or admin (jobs and whole collections too)")],
     per_minute: Annotated[int | None, typer.Option(min=1, help="requests; as many as there is room for")] = None,
+    seconds_per_minute: Annotated[float | None, typer.Option(help="of the models' work; as there is room")] = None,
 ) -> dict[str, Any]:
     """Make a key, which is shown this once: only its digest is kept. Running servers take it at once."""
     path = _path(settings.load())
     secret = f"enf_{secrets.token_urlsafe(32)}"
-    facts = {"name": name, "sha256": _digest(secret), "scope": scope, "per_minute": per_minute}
+    facts: dict[str, Any] = {"name": name, "sha256": _digest(secret), "scope": scope}
+    facts |= {"per_minute": per_minute, "seconds_per_minute": seconds_per_minute}
     try:
         made = Key(**facts, created=datetime.now(UTC).isoformat(timespec="seconds"))
     except ValidationError as error:

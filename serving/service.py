@@ -5,6 +5,7 @@ process, /healthz, /readyz and /metrics. What waits for a model (`HOT`) goes fro
 passing BentoML's and FastAPI's stacks, which would cost more than a small model itself.
 """
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -32,7 +33,7 @@ from enfold.errors import EnfoldError, SpaceMismatch, UnknownName, WrongUse
 from enfold.modalities import Modality
 from enfold.model import Model
 from enfold.points import point_id
-from serving import heads, oip, openai, openapi, originals, pipelines, rerank, runs, tracing, views
+from serving import heads, oip, openai, openapi, originals, patience, pipelines, rerank, runs, tracing, views
 from serving.batcher import Backlog
 from serving.bodies import errors_of, read, read_json, vectors_as
 from serving.dialects import Dialects
@@ -82,6 +83,7 @@ class Server:
         keys = Keys(config)
         self.rooms = Rooms(config, models, engine, index, Jobs(config, keys.own), keys)
         self.grpc: Any = None
+        self.closing: asyncio.Task[None] | None = None
         self._collectors = CollectorRegistry()
         self._collectors.register(Health(engine.recent))
         self._collectors.register(Backlog(engine.batchers))
@@ -92,7 +94,10 @@ class Server:
 
     @bentoml.on_startup
     async def listen(self) -> None:
+        server: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)  # uvicorn's, whose handler that is
         app.state.drain.arm()
+        if server is not None:
+            self.closing = asyncio.create_task(patience.close_silent(server.server_state.connections))
         if self.rooms.settings.grpc_port is not None:
             from serving import grpc
 

@@ -263,6 +263,7 @@ def _trajectory() -> Examples:
             "a text": b"nothing of the kind",
             "a list": b"[1, 2]",
             "no rewards": b'{"actions": [1]}',
+            "rewards of null": changed(rewards=None),
             "fewer rewards": changed(rewards=[1]),
             "a fourth action": changed(actions=[0, 1, 2, 3]),
             "a negative action": changed(actions=[0, 1, 2, -1]),

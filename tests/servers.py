@@ -52,13 +52,16 @@ def enfold(*words, home: Path, **settings: str) -> "subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, env=environment(home, **settings), timeout=600)
 
 
-def start(home: Path, *words: str, **settings: str) -> Running:
-    """`enfold serve` on a free port, answering but perhaps not ready."""
+def start(home: Path, *words: str, own_session: bool = True, **settings: str) -> Running:
+    """`enfold serve` on a free port, answering but perhaps not ready.
+
+    own_session   or else it is killed with the group of whoever starts it
+    """
     port, log = ports.free(), home / "server.log"
     command = [sys.executable, "-m", "enfold.cli", "serve", *words, "--port", str(port)]
     with log.open("w") as file:
         process = subprocess.Popen(
-            command, stdout=file, stderr=file, env=environment(home, **settings), start_new_session=True
+            command, stdout=file, stderr=file, env=environment(home, **settings), start_new_session=own_session
         )
     server = Running(f"http://127.0.0.1:{port}", home, process, log, settings.get("ENFOLD_API_KEY"))
     deadline = time.monotonic() + _START_SECONDS

@@ -11,7 +11,20 @@ from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+
+from enfold.errors import Unavailable
+
+
+def write_tensors(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    """safetensors. Raises Unavailable where there is no room for them."""
+    try:
+        save_file(tensors, file)
+    except (OSError, SafetensorError) as error:
+        raise Unavailable(
+            f"{file} cannot be written ({error}): make room, then the same command goes on from the last checkpoint"
+        ) from None
 
 
 def latest(folder: Path) -> Path | None:
@@ -34,7 +47,7 @@ class SafeCheckpointIO(CheckpointIO):
         draft.mkdir(parents=True)
         tensors: dict[str, torch.Tensor] = {}
         plain = _plain(checkpoint, tensors)
-        save_file(tensors, draft / "tensors.safetensors")
+        write_tensors(tensors, draft / "tensors.safetensors")
         (draft / "state.json").write_text(json.dumps(plain))
         os.rename(draft, path)
         for older in path.parent.glob("checkpoint-*"):

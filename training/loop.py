@@ -22,7 +22,7 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -187,7 +187,7 @@ class Training(lightning.LightningModule):
 
 def _save(method: Method, path: Path) -> None:
     draft = path.with_suffix(".draft")
-    save_file({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, draft)
+    checkpoint.write_tensors({name: tensor.contiguous() for name, tensor in method.state_dict().items()}, draft)
     os.replace(draft, path)
 
 

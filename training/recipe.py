@@ -195,6 +195,30 @@ class Claim(_Table):
     arms: tuple[Arm, ...] = Field(min_length=2)
 
 
+class _Named(BaseModel, extra="allow"):
+    name: str
+
+
+class _ArmAsWritten(_Named):
+    stages: list[str] = []
+    set: dict[str, Any] = {}
+    stage: list[_Named] = []
+
+
+class _ClaimAsWritten(BaseModel, extra="allow"):
+    stage: list[_Named] = []
+    set: dict[str, Any] = {}
+    arms: list[_ArmAsWritten] = []
+
+
+class _Page(BaseModel, extra="allow"):
+    """What of a recipe's page is put together before it is a Recipe."""
+
+    stage: list[_Named] = []
+    claim: _ClaimAsWritten = _ClaimAsWritten()
+    smoke: dict[str, Any] = {}
+
+
 class Recipe(_Table):
     slug: str = Field(pattern=r"^[a-z0-9_]+$")
     modality: str
@@ -282,6 +306,7 @@ def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Rec
         raw = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WrongUse(f"{path} is not TOML: {error}") from None
+    validated(_Page, raw, path.name)
     _spell_out(raw, path.name)
     small = raw.pop("smoke", {})
     if smoke:
@@ -298,7 +323,37 @@ def load(ref: str, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Rec
     recipe.sides_of()
     recipe.mixed_of()
     _check_sources(recipe, path.name)
+    _check_configs(recipe, path.name)
     return recipe
+
+
+def _stages(recipe: Recipe) -> "list[Stage]":
+    """Of the recipe and of all arms of its claim."""
+    arms = recipe.claim.arms if recipe.claim else ()
+    return [*recipe.stage, *(stage for arm in arms for stage in arm.stage)]
+
+
+def _check_configs(recipe: Recipe, where: str) -> None:
+    """Whether encoders, methods and selections know their settings: told before the first stage begins, not the last.
+
+    Raises WrongUse.
+    """
+    from training.schedule import train_config
+
+    def check(kind: str, name: str, owner: Any, config: dict[str, Any]) -> None:
+        validated(owner.Config, config, f"{where}: {kind} '{name}'")
+
+    encoders = [recipe.encoder]
+    for stage in _stages(recipe):
+        encoders += [stage.encoder] if isinstance(stage, Pretrain | Adapt | Evaluate) and stage.encoder else []
+        if isinstance(stage, Pretrain):
+            check("method", stage.method, import_module(f"training.methods.{stage.method}").METHOD, stage.config)
+        if isinstance(stage, Select):
+            check("selection", stage.selection, import_module(f"training.selection.{stage.selection}"), stage.config)
+        if isinstance(stage, Pretrain | Adapt) and stage.train:
+            train_config(stage.train)
+    for one in encoders:
+        check("encoder", one.name, import_module(f"training.encoders.{one.name}").ENCODER, one.config)
 
 
 def _check_sources(recipe: Recipe, where: str) -> None:
@@ -306,8 +361,7 @@ def _check_sources(recipe: Recipe, where: str) -> None:
 
     Columns may be for the method or for an adaptation that says so by TAKES_SIDES. Raises WrongUse.
     """
-    arms = recipe.claim.arms if recipe.claim else ()
-    stages = [*recipe.stage, *(stage for arm in arms for stage in arm.stage)]
+    stages = _stages(recipe)
     # Last and by name: a method imports torch, and what can be told without it is told before.
     adaptations = {stage.adaptation for stage in stages if isinstance(stage, Adapt)}
     adapted = any(getattr(import_module(f"training.adaptation.{name}"), "TAKES_SIDES", False) for name in adaptations)
@@ -353,6 +407,7 @@ def _shrink(raw: dict[str, Any], small: dict[str, Any], where: str) -> None:
         holding = [page for page in pages if rest and rest[0] in [row.get("name") for row in page.get("stage", [])]]
         for page in holding or [raw]:
             _set(page, key, value, where)
+        validated(_Page, raw, f"{where}: smoke.{key}")
 
 
 def digest(*facts: Any) -> str:
@@ -378,6 +433,8 @@ def _step(table: Any, step: str, key: str, where: str) -> Any:
         if step not in named:
             raise UnknownName.among(f"'{step}' in {where}, in '{key}':", step, named)
         return named[step]
+    if not isinstance(table, dict):
+        raise WrongUse(f"{where}: there is no '{key}' to set: what holds '{step}' is {table!r}")
     return table.setdefault(step, {})
 
 

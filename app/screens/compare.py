@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import cards, server
 from app.choice import chosen
+from app.plain import plain
 from enfold import wire
 from enfold.diff import FEWEST, NEIGHBOURS, nearest, overlap
 
@@ -83,6 +84,6 @@ st.subheader("Who moved most")
 picked = moved[options.index(st.selectbox("Item", options))]
 for name, side, rows in zip((a, b), sides, near, strict=True):
     model = known[name].model
-    st.caption(f"{common[picked][1]} and its nearest in {name}, by {model}")
+    st.caption(f"{plain(common[picked][1])} and its nearest in {name}, by {model}")
     shown = [picked, *rows[picked][: SHOWN - 1]]
     cards.grid(name, [{"id": side[common[i]][0], "payload": side[common[i]][2]} for i in shown])

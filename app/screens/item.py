@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app import cards, items, server
+from app.plain import plain
 
 NEAREST = 6
 
@@ -11,7 +12,7 @@ id = st.query_params.get("id", "")
 with server.told():
     point = server.client().point(info.name, id)
     near = server.client().search(info.name, id=id, limit=NEAREST + 1)
-st.title(cards.title(point.payload) or id)
+st.title(plain(cards.title(point.payload) or id))
 left, right = st.columns([2, 1])
 with left:
     content = server.original(info.name, id)
@@ -20,7 +21,7 @@ with left:
     else:
         if picture := server.thumbnail(info.name, id):
             st.image(picture)
-        st.caption(content)
+        st.caption(plain(content))
 right.dataframe([{"field": name, "value": str(value)} for name, value in point.payload.items()], hide_index=True)
 st.subheader("Nearest")
 cards.grid(info.name, [hit.model_dump() for hit in near.hits if hit.id != id][:NEAREST])

@@ -88,6 +88,10 @@ class Server:
         """Resident memory of the process and everything it started."""
         return memory_bytes(self.process)
 
+    def files(self) -> int:
+        """That it has open, connections among them."""
+        return sum(_each(self.process, lambda process: process.num_fds()))
+
 
 def memory_bytes(process: psutil.Process) -> int:
     """Resident memory of a process and everything it started."""
@@ -157,9 +161,9 @@ def environment(cache: Path, name: str, *requirements: str, ours: bool = False) 
     return python
 
 
-def enfold(config: Settings, bundle: str, *, threads: int = THREADS, runtime: str = "auto") -> System:
+def enfold(config: Settings, *bundles: str, threads: int = THREADS, runtime: str = "auto") -> System:
     """As its users start it, but for a line of log to each request: its peers write none either."""
-    words: Words = [sys.executable, "-m", "enfold.cli", "serve", bundle, "--port"]
+    words: Words = [sys.executable, "-m", "enfold.cli", "serve", *bundles, "--port"]
     ours = _environment(config, threads, runtime) | {"ENFOLD_ACCESS_LOG": "false"}
     return System("enfold", lambda port: [*words, str(port)], "/embed", "/readyz", environment=ours)
 

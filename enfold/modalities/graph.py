@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from enfold.errors import BadItem, TooLarge, require
 from enfold.modalities import Arrays, Modality, Part, Sample, Spec, Stored
 from enfold.modalities.table import padded
+from enfold.resources import resource
 
 WORDS = "resources/words.npz"  # inside a bundle, and inside a run that learnt it
 NODE, CENTRE = 1, 2  # kinds of places in a sample; 0 is padding
@@ -275,7 +276,7 @@ class Graph(Modality[Network]):
     def _learnt(self) -> tuple[dict[str, int], np.ndarray, np.ndarray]:
         """The place of each word, its rarity [W] and its direction [W, F]."""
         assert self.folder is not None
-        with np.load(self.folder / self.preprocess.words, allow_pickle=False) as file:
+        with resource(self.folder, self.preprocess.words) as path, np.load(path, allow_pickle=False) as file:
             words, rarity, directions = (file[name] for name in ("words", "rarity", "directions"))
         return {word: number for number, word in enumerate(words.tolist())}, rarity, directions
 

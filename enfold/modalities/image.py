@@ -34,7 +34,7 @@ class Tile(Spec):
 class ImagePreprocess(Spec):
     """From uint8 [H, W, 3] to float32 [3, size, size]."""
 
-    size: int = Field(ge=1)  # pixels, height = width
+    size: int = Field(ge=1, le=8192)  # pixels, height = width
     fit: Literal["crop", "pad", "squash"] = "crop"  # centre square, background bars, or stretched
     filter: Literal["bilinear", "bicubic"] = "bicubic"
     background: tuple[int, int, int] = (255, 255, 255)

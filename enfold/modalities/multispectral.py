@@ -49,7 +49,7 @@ class MultispectralPreprocess(Spec):
     """From `Raster` to float32 [C, size, size] in [0, 1]: two deviations below a band's mean are 0, two above are 1."""
 
     bands: tuple[Band, ...] = Field(min_length=1)
-    size: int = Field(ge=1)  # pixels, height = width: the centre square
+    size: int = Field(ge=1, le=8192)  # pixels, height = width: the centre square
     tile: int | None = Field(None, ge=2)  # side of the parts that a larger item is cut into, in pixels
 
 

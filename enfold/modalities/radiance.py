@@ -58,7 +58,7 @@ class Grid:
 class RadiancePreprocess(Spec):
     """From a `Grid` to colour and alpha, float32 [4, R, R, R], and which voxels count, float32 [R, R, R]."""
 
-    size: int = Field(160, ge=4)  # voxels a side
+    size: int = Field(160, ge=4, le=1024)  # voxels a side
     voxel: float = Field(0.05, gt=0)  # metres a side
 
 

@@ -23,12 +23,13 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from enfold.errors import BadItem, TooLarge, WrongUse, require
 from enfold.modalities import Arrays, Modality, Part, Sample, Spec, Stored
 from enfold.modalities.series import instant
 from enfold.modalities.table import padded
+from enfold.resources import resource
 
 CODES = "resources/codes.json"  # inside a bundle, and inside a run that learnt it
 UNKNOWN = 1  # number of a code that training never saw; 0 is padding
@@ -282,10 +283,8 @@ class Records(Modality[History]):
         """What training saw."""
         if self.folder is None:
             raise BadItem("this entry of records knows no codes: open it from a bundle")
-        try:
-            return Known.model_validate_json((self.folder / self.preprocess.codes).read_bytes())
-        except ValidationError as error:
-            raise BadItem(f"{self.preprocess.codes} of this model is damaged ({error})") from None
+        with resource(self.folder, self.preprocess.codes) as file:
+            return Known.model_validate_json(file.read_bytes())
 
     def _facts(self, found: Mapping[str, list[float | str]]) -> dict[str, Fact]:
         places, facts = 0, {}

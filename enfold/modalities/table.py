@@ -21,11 +21,12 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from enfold.errors import BadItem, TooLarge, require
 from enfold.modalities import Arrays, Modality, Part, Sample, Spec, Stored
 from enfold.modalities.text import TOKENIZER
+from enfold.resources import resource
 
 COLUMNS = "resources/columns.json"  # inside a bundle, and inside a run that learnt it
 TEXT, NUMBER = 1, 2  # kinds of tokens; 0 is padding
@@ -333,18 +334,16 @@ class Table(Modality[Row]):
         """Columns by the words of their names."""
         if self.folder is None:
             raise BadItem("this entry of rows knows no columns: open it from a bundle")
-        told = json.loads((self.folder / self.preprocess.columns).read_bytes())
-        try:
-            return {name: Column(**facts) for name, facts in told.items()}
-        except (ValidationError, TypeError) as error:
-            raise BadItem(f"{self.preprocess.columns} of this model is damaged ({error})") from None
+        with resource(self.folder, self.preprocess.columns) as file:
+            return {name: Column(**facts) for name, facts in json.loads(file.read_bytes()).items()}
 
     @cached_property
     def _tokenizer(self) -> Any:
         tokenizers = require("tokenizers", "table", "reading the names of columns")
         if self.folder is None:
             raise BadItem("this entry of rows has no tokenizer: open it from a bundle")
-        tokenizer = tokenizers.Tokenizer.from_file(str(self.folder / self.preprocess.tokenizer))
+        with resource(self.folder, self.preprocess.tokenizer) as file:
+            tokenizer = tokenizers.Tokenizer.from_file(str(file))
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer

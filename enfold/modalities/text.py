@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from enfold.archives import Packed
 from enfold.errors import BadItem, TooLarge, require
 from enfold.modalities import Arrays, Modality, Part, Sample, Spec
+from enfold.resources import resource
 
 WORDS = 10_000  # characters of an item's text that are kept beside its vector
 TOKENIZER = "resources/tokenizer.json"  # inside a bundle, and inside a run that trained one
@@ -188,9 +189,10 @@ class Text(Modality[str]):
         tokenizers = require("tokenizers", "text", "reading text")
         if self.folder is None:
             raise BadItem("this text entry has no tokenizer: open it from a bundle")
-        tokenizer = tokenizers.Tokenizer.from_file(str(self.folder / self.preprocess.tokenizer))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(self.preprocess.max_tokens, stride=self.preprocess.overlap_tokens)
+        with resource(self.folder, self.preprocess.tokenizer) as file:
+            tokenizer = tokenizers.Tokenizer.from_file(str(file))
+            tokenizer.no_padding()
+            tokenizer.enable_truncation(self.preprocess.max_tokens, stride=self.preprocess.overlap_tokens)
         return tokenizer
 
     @cached_property

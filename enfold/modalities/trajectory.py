@@ -177,7 +177,7 @@ class Trajectory(Modality[Steps]):
         return file.getvalue()
 
     def _steps(self, item: Mapping[str, Any]) -> Steps:
-        if not {"actions", "rewards"} <= set(item):
+        if item.get("actions") is None or item.get("rewards") is None:
             raise BadItem("a trajectory has actions and rewards, as lists: empty ones where nothing was done yet")
         listed = {name: item[name] for name in _FIELDS if item.get(name) is not None and name != "query"}
         if wrong := next((name for name, given in listed.items() if not isinstance(given, list)), None):

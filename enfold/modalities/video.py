@@ -36,7 +36,7 @@ class Frames:
 class VideoPreprocess(Spec):
     """From `Frames` to float32 [T, C, S, S] in [0, 1]."""
 
-    size: int = Field(ge=1)  # pixels, height = width
+    size: int = Field(ge=1, le=8192)  # pixels, height = width
     frames: int = Field(ge=1)  # of a window
     stride: int = Field(1, ge=1)  # from one of them to the next
     colour: bool = False  # RGB, else grey

@@ -41,7 +41,7 @@ class VolumePreprocess(Spec):
     """From `Voxels` to float32 [1, P, P, P] of mean 0 and deviation 1 over what is not background."""
 
     spacing: float = Field(gt=0)  # mm from voxel to voxel, in every direction
-    patch: int = Field(ge=8)  # voxels a side
+    patch: int = Field(ge=8, le=1024)  # voxels a side
     overlap: float = Field(0.5, ge=0, lt=1)  # share of a window that the next one sees again
 
 

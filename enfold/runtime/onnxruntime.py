@@ -36,12 +36,12 @@ class OnnxSession:
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(path, options, providers=[*providers, CPU])
+            self.inputs = tuple(node.name for node in self._session.get_inputs())
+            self.outputs = tuple(node.name for node in self._session.get_outputs())
         except Exception as error:  # onnxruntime raises a dozen unrelated classes here
             raise BundleInvalid(f"{path.name} is no graph that ONNX Runtime can load: {error}") from None
         if first not in self._session.get_providers():  # it falls back to the CPU and only logs why
             raise Unavailable(f"{first} found no GPU, driver or library that it can use here: take runtime onnxruntime")
-        self.inputs = tuple(node.name for node in self._session.get_inputs())
-        self.outputs = tuple(node.name for node in self._session.get_outputs())
 
     def run(self, inputs: Arrays, only: Sequence[str] | None = None) -> Arrays:
         wanted = only or self.outputs

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from enfold.modalities import Spec
+from enfold.resources import resource
 from enfold.tasks import Graphs, Prepared, Task, softmax
 
 STRONGEST = 5  # parts of an item that speak for a class
@@ -71,7 +72,7 @@ class Classify(Task[ClassifyAnswer]):
 
     @cached_property
     def _statistics(self) -> dict[str, np.ndarray]:
-        with np.load(self.folder / self.spec.statistics, allow_pickle=False) as file:
+        with resource(self.folder, self.spec.statistics) as path, np.load(path, allow_pickle=False) as file:
             return dict(file)
 
     def _ood(self, embedding: np.ndarray) -> list[float] | list[None]:

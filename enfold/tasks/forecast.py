@@ -8,14 +8,14 @@ on series held out (a residual bootstrap: blocks of errors in units of the windo
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, Field
 
-from enfold.errors import TooLarge, WrongUse
+from enfold.errors import BundleInvalid, TooLarge, WrongUse
 from enfold.modalities import Arrays, Sample, Spec
 from enfold.modalities.series import Signal, following
+from enfold.resources import resource
 from enfold.tasks import Graphs, Prepared, Task
 
 LONGEST = 10_000  # steps
@@ -126,8 +126,11 @@ class Forecast(Task[ForecastAnswer]):
     @cached_property
     def _residuals(self) -> np.ndarray | None:
         """[R, S]"""
-        found: Any = self.spec.residuals and np.load(self.folder / self.spec.residuals, allow_pickle=False)
-        return found
+        if self.spec.residuals is None:
+            return None
+        with resource(self.folder, self.spec.residuals) as path:
+            found: np.ndarray = np.load(path, allow_pickle=False)
+            return found
 
 
 def rolled(
@@ -140,6 +143,8 @@ def rolled(
     series, measured, told, made = window["series"], window["measured"], list[np.ndarray](), 0
     while made < horizon:
         ahead = graphs(graph, {"series": series, "measured": measured})["out_forecast"]
+        if ahead.shape[2] < 1:
+            raise BundleInvalid(f"graph '{graph}' tells no step: a forecast would never end, export it again")
         if errors is not None:
             ahead = (ahead + errors()).astype(np.float32)
         ahead = np.clip(ahead, -_FARTHEST, _FARTHEST)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from enfold.errors import TooLarge, WrongUse, require
 from enfold.modalities import Arrays, Spec
+from enfold.resources import resource
 from enfold.tasks import Graphs, Prepared, Task, softmax
 
 _DRAFTED = 4  # tokens guessed at once
@@ -136,7 +137,8 @@ class Generate(Task[GenerateAnswer]):
     @cached_property
     def _tokenizer(self) -> Any:
         tokenizers = require("tokenizers", "text", "writing text")
-        return tokenizers.Tokenizer.from_file(str(self.folder / self.spec.tokenizer))
+        with resource(self.folder, self.spec.tokenizer) as file:
+            return tokenizers.Tokenizer.from_file(str(file))
 
     @cached_property
     def _end(self) -> int | None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from enfold.errors import WrongUse
 from enfold.modalities import Spec
+from enfold.resources import resource
 from enfold.tasks import Graphs, Prepared, Task, softmax
 from enfold.tasks.classify import Classify, ClassifyAnswer, Scored
 
@@ -51,7 +52,7 @@ class Nearest(Task[ClassifyAnswer]):
 
     @cached_property
     def _means(self) -> dict[str, np.ndarray]:
-        with np.load(self.folder / self.spec.prototypes, allow_pickle=False) as file:
+        with resource(self.folder, self.spec.prototypes) as path, np.load(path, allow_pickle=False) as file:
             return dict(file)
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from enfold.errors import require
 from enfold.modalities import Arrays, Spec
 from enfold.modalities.text import TOKENIZER, Text, TextPreprocess
+from enfold.resources import resource
 from enfold.tasks import Graphs, Prepared, Task
 
 _BATCH = 16  # pairs, of similar length
@@ -86,9 +87,10 @@ class Rank(Task[RankAnswer]):
     @cached_property
     def _pair_tokenizer(self) -> Any:
         tokenizers = require("tokenizers", "text", "reading text")
-        tokenizer = tokenizers.Tokenizer.from_file(str(self.folder / self.spec.tokenizer))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(self.spec.max_tokens)
+        with resource(self.folder, self.spec.tokenizer) as file:
+            tokenizer = tokenizers.Tokenizer.from_file(str(file))
+            tokenizer.no_padding()
+            tokenizer.enable_truncation(self.spec.max_tokens)
         return tokenizer
 
 

@@ -23,10 +23,11 @@ import qdrant_edge as engine
 from qdrant_edge import UpdateOperation
 
 from enfold import wire
-from enfold.errors import Unavailable, UnknownName, WrongUse
+from enfold.errors import EnfoldError, Unavailable, UnknownName, WrongUse
 from serving.index import Points, Query, arrow
 from serving.index.checks import check_points, check_query, kind_of
 from serving.index.names import path_of, uuid_of
+from serving.index.room import check_room
 from serving.index.thumbnails import Thumbnails
 
 GRAPH_KIB = 10_000  # vectors without a graph above which one is built; fewer are as quick to compare one by one
@@ -52,6 +53,7 @@ class EdgeCollection:
     @staticmethod
     def create(folder: Path, new: wire.NewCollection) -> None:
         """Write an empty collection."""
+        check_room(folder.parent)
         first = folder / "shard-1"
         first.mkdir(parents=True)
         vectors = {"": engine.EdgeVectorParams(new.dimensions, engine.Distance.Cosine)}
@@ -61,15 +63,15 @@ class EdgeCollection:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self.facts = wire.NewCollection.model_validate_json((folder / "collection.json").read_bytes())
+        with _engine(f"{folder} cannot be opened"):
+            self.facts = wire.NewCollection.model_validate_json((folder / "collection.json").read_bytes())
         shards = sorted(folder.glob("shard-*"), key=_number)
         for stale in [*shards[:-1], *folder.glob("draft-*")]:
             shutil.rmtree(stale)
         self._path = shards[-1]
-        try:
+        check_room(folder)
+        with _engine(f"collection '{self.facts.name}' cannot be opened"):
             self._shard = engine.EdgeShard.load(str(self._path))
-        except Exception as error:  # the engine's only class
-            raise Unavailable(f"collection '{self.facts.name}' cannot be opened: {error}") from None
         self._thumbnails = Thumbnails(folder / "thumbnails.sqlite")
         self._writing = threading.Lock()
         self._optimizing = threading.Lock()
@@ -92,7 +94,9 @@ class EdgeCollection:
         ids, built = self._checked(points)
         if not ids:
             return 0
+        more = 2 * (points.vectors.nbytes + sum(map(len, points.thumbnails.values())))  # the log's and its own
         with self._writing, self._reading():
+            check_room(self._folder, more)
             if points.thumbnails:
                 self._thumbnails.put({uuid_of(id): webp for id, webp in points.thumbnails.items()})
             self._write(UpdateOperation.upsert_points(built), ids)
@@ -166,6 +170,8 @@ class EdgeCollection:
     def scroll(self, size: int = 1000, *, thumbnails: bool = False) -> Iterator[Points]:
         records = self._records(size, with_payload=True, with_vector=True)
         while page := list(islice(records, size)):
+            if any(len(record.vector or ()) != self.facts.dimensions for record in page):
+                raise Unavailable(f"collection '{self.facts.name}' is damaged: a point of it has lost its vector")
             vectors = np.array([record.vector for record in page], np.float32)
             ids = [str(record.id) for record in page]
             pictures = {id: webp for id in ids if (webp := self._thumbnails.get(id))} if thumbnails else {}
@@ -181,6 +187,7 @@ class EdgeCollection:
                 with self._writing:
                     if self._closed:
                         return
+                    check_room(self._folder, 3 * _bytes(self._path))  # the copy, its graph, and what is merged in it
                     shutil.copytree(self._path, draft)
                     self._changed = set()
                     self._builder = subprocess.Popen([sys.executable, "-m", "serving.index.graph", str(draft)])
@@ -233,7 +240,8 @@ class EdgeCollection:
                 raise UnknownName(f"collection '{self.facts.name}' was dropped")
             self._readers, shard = self._readers + 1, self._shard
         try:
-            yield shard
+            with _engine(f"collection '{self.facts.name}' cannot be read"):
+                yield shard
         finally:
             with self._readers_change:
                 self._readers -= 1
@@ -302,11 +310,10 @@ class EdgeCollection:
         return True
 
     def _write(self, operation: Any, ids: Iterable[str]) -> None:
-        try:
+        check_room(self._folder)
+        with _engine(f"collection '{self.facts.name}' cannot be written"):
             self._shard.update(operation)
             self._shard.flush()
-        except Exception as error:  # the engine's only class
-            raise Unavailable(f"collection '{self.facts.name}' cannot be written: {error}") from None
         if self._changed is not None:
             self._changed.update(ids)
 
@@ -353,6 +360,17 @@ def _conditions_of(told: Sequence[wire.Condition] | dict[str, Any]) -> list[Any]
     return [_condition_of(one) for one in told]
 
 
+@contextmanager
+def _engine(sentence: str) -> Iterator[None]:
+    """Calls of the engine. Raises Unavailable with the sentence and its reason."""
+    try:
+        yield
+    except (EnfoldError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # the engine's only class, and its panics on damaged files, which are no Exception
+        raise Unavailable(f"{sentence}: {error}") from None
+
+
 def _condition_of(condition: wire.Condition) -> engine.Filter:
     path = path_of(condition.field)
     is_empty = engine.IsEmptyCondition(path)
@@ -375,6 +393,11 @@ def _equal(path: str, values: list[Any], field: str) -> list[Any]:
         return [engine.FieldCondition(path, match=engine.MatchValue(value)) for value in ours]
     except TypeError:
         raise WrongUse(f"filter on '{field[:60]}': an integer has at most 64 bits") from None
+
+
+def _bytes(folder: Path) -> int:
+    """That its files take on the disk, which is less than they are long."""
+    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())
 
 
 def _number(path: Path) -> int:

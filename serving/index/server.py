@@ -47,6 +47,7 @@ _PATIENCE, _WRITING_PATIENCE = 3.0, 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _log = logging.getLogger(__name__)
 _AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED)
+_BROKEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED, grpc.StatusCode.DATA_LOSS)
 _MARK, _PLACE = "enfold", "enfold_place"  # in a collection's metadata: what it is, and its name on the server
 _LEAVING = "@leaving"  # ends the alias of a generation that was left
 _PICTURE, _NOTES = "_enfold_thumbnail", {kind: f"_enfold_{kind}" for kind in arrow.NOTES}
@@ -457,6 +458,7 @@ def answered(ask: Callable[[], T], patience: float = _PATIENCE) -> T:
     names or longer and longer pauses, as long as the next try is begun within `patience` seconds. A little chance in
     every pause keeps those who were refused together from coming back together.
 
+    One that gave no answer in _SECONDS is not asked again: whoever waits for it has waited long enough.
     Raises Unavailable, or WrongUse for what the server will never do.
     """
     deadline, pause = time.monotonic() + patience, _FIRST_PAUSE
@@ -467,8 +469,12 @@ def answered(ask: Callable[[], T], patience: float = _PATIENCE) -> T:
         except ResourceExhaustedResponse as error:
             reason, again, told = str(error), True, float(error.retry_after_s)
         except grpc.RpcError as error:
-            reason, again = error.details(), error.code() in _AGAIN
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise _too_slow() from None
+            reason, again = error.details(), error.code() in (*_AGAIN, *_BROKEN)
         except (ApiException, QdrantException, httpx.HTTPError, OSError) as error:
+            if isinstance(getattr(error, "source", error), httpx.TimeoutException):
+                raise _too_slow() from None
             status = getattr(error, "status_code", None)
             reason, again = str(error), status is None or status >= 500 or status == 429
         if not again:
@@ -480,6 +486,10 @@ def answered(ask: Callable[[], T], patience: float = _PATIENCE) -> T:
             raise gone
         time.sleep(wait)
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _too_slow() -> Unavailable:
+    return Unavailable(f"Qdrant gave no answer in {_SECONDS:g} s: it has too much to do, or hangs")
 
 
 def _having(field: str) -> models.Filter:

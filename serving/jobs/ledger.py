@@ -19,10 +19,11 @@ CREATE TABLE IF NOT EXISTS items (key TEXT PRIMARY KEY, state TEXT, shard INTEGE
 class Ledger:
     def __init__(self, path: Path):
         self._path, self._db = path, sqlite3.connect(path)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA secure_delete = ON")  # what is forgotten shall not be found in the file
-        self._db.executescript(_TABLES)
+        with self._written():
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA secure_delete = ON")  # what is forgotten shall not be found in the file
+            self._db.executescript(_TABLES)
 
     def state(self, key: str) -> str | None:
         """What the item was like when it was done (its size and time, or its digest); None if it is not done."""
@@ -94,8 +95,11 @@ class Ledger:
         try:
             with self._db:
                 yield
-        except sqlite3.OperationalError as error:
-            raise Unavailable(f"{self._path} cannot be written: {error}") from None
+        except sqlite3.DatabaseError as error:  # a full disk, or a damaged file
+            raise Unavailable(
+                f"{self._path} cannot be written ({error}): make room, or delete it where it is damaged; what it does "
+                "not know is done again"
+            ) from None
 
     def close(self) -> None:
         self._db.close()

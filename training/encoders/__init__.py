@@ -15,11 +15,12 @@ from typing import Any, ClassVar
 
 import timm
 from pydantic import BaseModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
 from enfold.errors import UnknownName, WrongUse
+from training.checkpoint import write_tensors
 from training.recipe import validated
 
 Inputs = dict[str, Tensor]
@@ -71,7 +72,7 @@ def build(name: str, config: dict[str, Any], size: int) -> Encoder:
 def save_encoder(encoder: Encoder, folder: Path, *, name: str, config: dict[str, Any], size: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {key: tensor.contiguous() for key, tensor in encoder.state_dict().items()}
-    save_file(weights, folder / "encoder.safetensors")
+    write_tensors(weights, folder / "encoder.safetensors")
     (folder / "encoder.json").write_text(json.dumps({"name": name, "config": config, "size": size}))
 
 

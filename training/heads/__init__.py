@@ -16,13 +16,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from pydantic import BaseModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from enfold.bundle import Role
 from enfold.errors import UnknownName
 from enfold.modalities import Arrays
 from enfold.tasks import Graphs
+from training.checkpoint import write_tensors
 from training.encoders import Encoder
 from training.recipe import validated
 
@@ -79,7 +80,9 @@ def save_head(folder: Path, head: Head, *, spec: Mapping[str, Any] | None = None
     resources  name -> content of files that the task reads
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in head.state_dict().items()}, folder / "head.safetensors")
+    write_tensors(
+        {name: weight.contiguous() for name, weight in head.state_dict().items()}, folder / "head.safetensors"
+    )
     for name, content in resources.items():
         (folder / "resources").mkdir(exist_ok=True)
         (folder / "resources" / name).write_bytes(content)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app import cards
 from app import server as pages_server
+from app.plain import plain
 from enfold import ports, wire
 from tests import trained
 from tests.servers import Running, until
@@ -150,6 +152,16 @@ def test_a_point_that_is_gone_is_told_in_a_sentence(explored: Running):
     page = searching(collection="shapes", id="00000000-0000-0000-0000-000000000000")
     assert not page.exception
     assert "has no point 00000000" in page.error[0].value
+
+
+def test_words_of_others_are_shown_and_not_read_as_markdown(explored: Running):
+    """A picture in it would be fetched from wherever it says by whoever follows the link."""
+    page = searching(collection="shapes", id="![x](http://127.0.0.1:9/x.png) <b> `")
+    assert not page.exception
+    assert r"!\[x\](http" in page.error[0].value
+    assert plain("cats/0001.png, 3:1") == "cats/0001.png, 3:1"
+    assert cards.title({"title": "a_b"}) == "a_b"
+    assert plain("*a_b* <script> $x$ [y](z)") == r"\*a\_b\* \<script\> \$x\$ \[y\](z)"
 
 
 def test_the_map_counts_its_points_and_colours_them_by_label(explored: Running):

@@ -1,6 +1,7 @@
 """A bundle is loaded whole and unchanged, or refused."""
 
 import errno
+import hashlib
 import json
 import os
 
@@ -65,6 +66,71 @@ def test_a_moved_vector_is_noticed(image_bundle):
         Model(image_bundle).check()
 
 
+@pytest.mark.parametrize("swapped", [True, False])
+def test_what_changed_after_it_was_verified_reaches_no_runtime(image_bundle, monkeypatch, swapped):
+    model = Model(image_bundle)
+    file = image_bundle.path / "graphs" / "encode_image.onnx"
+    if swapped:
+        file.write_bytes(file.read_bytes() + b"\0")
+    else:
+        file.unlink()
+    monkeypatch.setattr("enfold.runtime.load", lambda *_, **__: pytest.fail("it was loaded"))
+    with pytest.raises(BundleInvalid, match=r"encode_image\.onnx.*(digest|cannot be read)"):
+        model.check()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("golden.npz", b"PK\x03\x04 no archive", "'golden.npz' cannot be read"),
+        ("resources/tokenizer.json", b"\xff\xfe", "'resources/tokenizer.json' cannot be read"),
+        ("resources/tokenizer.json", b'{"version": 1}', "'resources/tokenizer.json' cannot be read"),
+        ("graphs/encode_text.onnx", b"\x08\x09", "encode_text.onnx is no graph"),
+    ],
+)
+def test_what_a_maker_damaged_and_sealed_is_refused_in_a_sentence(text_bundle, file, content, words):
+    (text_bundle.path / file).write_bytes(content)
+    resealed(text_bundle)
+    model = enfold.open(text_bundle.path)
+    with pytest.raises(BundleInvalid, match=words):
+        (model.check(), model.embed(["red cat"]))
+
+
+def test_golden_items_that_a_graph_cannot_take_are_refused(text_bundle):
+    with np.load(text_bundle.path / "golden.npz") as file:
+        golden = dict(file)
+    golden["text/in/input_ids"] += 2**40
+    np.savez(text_bundle.path / "golden.npz", **golden)
+    with pytest.raises(BundleInvalid, match="fails on its golden items"):
+        Model(text_bundle).check()
+    np.savez(text_bundle.path / "golden.npz", **{key: value for key, value in golden.items() if "/in/" in key})
+    with pytest.raises(BundleInvalid, match="has nothing of 'text' in fp32"):
+        Model(text_bundle).check()
+
+
+@pytest.mark.parametrize("place", ["../../../secret.json", "/etc/hostname"])
+def test_a_resource_outside_of_the_bundle_is_not_read(text_bundle, home, place):
+    (home / "secret.json").write_bytes((text_bundle.path / "resources" / "tokenizer.json").read_bytes())
+    resealed(text_bundle, lambda told: told["entries"]["text"]["preprocess"].update(tokenizer=place))
+    with pytest.raises(BundleInvalid, match="leaves the bundle"):
+        enfold.open(text_bundle.path).embed(["red cat"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda told: told["tasks"]["classify"].pop("head"), "task 'classify' head: Field required"),
+        (lambda told: told["graphs"]["encode_image"].update(files={}), "no file in fp32"),
+        (lambda told: told["entries"]["image"].update(graph="encode_sound"), "lists no graph 'encode_sound'"),
+        (lambda told: told["entries"]["image"]["preprocess"].update(size=2**40), "no input is longer than 16,777,216"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_together_is_refused(image_bundle, change, words):
+    resealed(image_bundle, change)
+    with pytest.raises(BundleInvalid, match=words):
+        enfold.open(image_bundle.path).check()
+
+
 def test_a_full_disk_leaves_nothing(home):
     with pytest.raises(Unavailable, match="nothing was published"), new_bundle(home / "bundles", "full"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -95,6 +161,14 @@ def test_embedding_and_prediction_agree_with_the_graph(image_bundle):
     [answer] = model.predict([image])
     assert answer.label in bundles.LABELS
     assert sum(scored.probability for scored in answer.top) == pytest.approx(1)
+
+
+def resealed(bundle, change=lambda told: None):
+    """As whoever made it could: with digests of what is in it now."""
+    told = json.loads((bundle.path / "manifest.json").read_bytes())
+    change(told)
+    files = {name: hashlib.sha256((bundle.path / name).read_bytes()).hexdigest() for name in told["files"]}
+    edit_manifest(bundle, **told | {"files": files})
 
 
 def edit_manifest(bundle, **changes):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from enfold.errors import TooLarge, WrongUse
+from enfold.errors import BundleInvalid, TooLarge, WrongUse
 from enfold.modalities.series import Series, SeriesPreprocess, Signal
 from enfold.tasks import Prepared
 from enfold.tasks.forecast import LONGEST, Forecast, ForecastAnswer, ForecastOptions, ForecastSpec, rolled
@@ -84,6 +84,12 @@ def test_a_still_series_stays_where_it_is(task):
     found = asked(task, Signal(np.full((30, 1), 7.0)), horizon=3)
     assert found.courses[0].forecast == [7, 7, 7]
     assert found.courses[0].quantiles["0.9"] == [7, 7, 7]
+
+
+def test_a_graph_that_tells_no_step_is_refused_and_not_asked_for_ever():
+    window = {"series": np.zeros((1, 1, 4), np.float32), "measured": np.ones((1, 1, 4), np.float32)}
+    with pytest.raises(BundleInvalid, match="tells no step"):
+        rolled(lambda *_: {"out_forecast": np.zeros((1, 1, 0), np.float32)}, "complete_forecast", window, 4)
 
 
 def test_a_course_that_runs_away_stays_a_number():

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 import enfold
+from enfold.bundle import WEIGHTS
 from enfold.errors import GateRefused, UnknownName, WrongUse
 from enfold.modalities import get
 from enfold.modalities.volume import Voxels
 from enfold.tasks.segment import label_map
 from export.draft import Draft, HeldOut, Reference, TaskGraph, encode_with
-from export.onnx import SHARED, encoder_graph, share, task_graph
+from export.onnx import encoder_graph, share, task_graph
 from export.publish import publish
 from export.runs import _in_one_space
 from tests.unit.export.drafts import image_draft, vit
@@ -85,7 +86,7 @@ def test_every_size_is_judged_and_has_its_graphs_and_its_space(drafts, store):
 
 def test_weights_that_graphs_hold_alike_are_written_once(drafts, store):
     folder = publish(drafts[:1], "alone", store).path / "graphs"
-    assert (folder / SHARED).stat().st_size > 0
+    assert (folder / WEIGHTS).stat().st_size > 0
     encode, whole = (
         onnx.load(folder / f"{name}.S.onnx", load_external_data=False) for name in ("encode_volume", "segment")
     )
@@ -106,14 +107,14 @@ def test_sharing_changes_no_tensor_and_may_be_done_again(tmp_path):
     before = {t.name: onnx.numpy_helper.to_array(t) for t in draft.encoder.graph.initializer}
     for _ in range(2):
         share(tmp_path)
-        assert (tmp_path / SHARED).exists()
+        assert (tmp_path / WEIGHTS).exists()
         for name in ("a", "b"):
             found = onnx.load(tmp_path / f"{name}.onnx").graph.initializer
             for tensor in found:
                 np.testing.assert_array_equal(onnx.numpy_helper.to_array(tensor), before[tensor.name])
     (tmp_path / "b.onnx").unlink()
     share(tmp_path)
-    assert not (tmp_path / SHARED).exists()
+    assert not (tmp_path / WEIGHTS).exists()
     assert len(onnx.load(tmp_path / "a.onnx").graph.initializer) == len(before)
 
 

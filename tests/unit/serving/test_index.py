@@ -1,5 +1,7 @@
 """The embedded index and its Arrow tables; what every engine must do is in tests/contract/test_index.py."""
 
+import os
+import shutil
 import threading
 
 import numpy as np
@@ -132,3 +134,30 @@ def test_a_cut_stream_is_refused():
     for length in range(8, len(whole) - 16, 97):
         with pytest.raises(WrongUse):
             arrow.to_points(arrow.read_stream(whole[:length]))
+
+
+def test_a_damaged_file_is_a_sentence_and_hides_no_other_collection(index, things, home):
+    """Its files cut and overwritten with noise in turns; the engine itself notices not all of it."""
+    index.create(new_collection("other")).upsert(points())
+    index.close()
+    folder, whole, refused = home / "index" / "things", home / "whole", 0
+    shutil.copytree(folder, whole)
+    for number, file in enumerate(sorted(path for path in whole.rglob("*") if path.is_file() and path.stat().st_size)):
+        shutil.rmtree(folder)
+        shutil.copytree(whole, folder)
+        hurt = folder / file.relative_to(whole)
+        if number % 2:
+            os.truncate(hurt, hurt.stat().st_size // 2)
+        else:
+            noise = np.random.default_rng(0).bytes(min(hurt.stat().st_size, 2**16))
+            hurt.write_bytes(noise + hurt.read_bytes()[len(noise) :])
+        opened = open_index(settings.load(), "")
+        try:
+            kept = opened.collection("things")
+            assert len([id for page in kept.scroll(thumbnails=True) for id in page.ids]) <= 6
+            near(kept, 0)
+        except Unavailable:
+            refused += 1
+        assert "other" in [one.facts.name for one in opened.all()]
+        opened.close()
+    assert refused > 5

@@ -3,6 +3,7 @@
 import json
 import stat
 
+import httpx
 import pytest
 
 from enfold import settings
@@ -111,6 +112,38 @@ def test_a_key_that_asks_too_often_waits(home, monkeypatch):
     door.admit(header, "read")
     with pytest.raises(Busy):
         door.admit(header, "read")
+
+
+def test_a_key_that_costs_too_much_waits_until_it_has_paid(home, monkeypatch):
+    header, now = f"Bearer {keys.new_key('one', 'read', seconds_per_minute=6)['key']}", 1000.0
+    monkeypatch.setattr(keys.time, "monotonic", lambda: now)
+    door = Keys(settings.load())
+    door.charge(door.admit(header, "read"), 5)
+    door.charge(door.admit(header, "read"), 4)  # what it costs is known when it is done
+    with pytest.raises(Busy, match=r"6 s of the models' work a minute") as refused:
+        door.admit(header, "read")
+    assert refused.value.retry_after_seconds == 30
+    now += 30.1
+    door.admit(header, "read")
+    door.charge(None, 99)  # a server without keys keeps no accounts
+    with pytest.raises(WrongUse, match="seconds_per_minute of a key"):
+        keys.new_key("two", "read", seconds_per_minute=0)
+
+
+def test_the_work_of_a_request_is_charged_to_its_key(home):
+    bundles.text_bundle(home / "bundles")
+    told = keys.new_key("small", "read", seconds_per_minute=0.0001)["key"]
+    server = servers.start(home, "words")
+    try:
+        servers.until(Client(server.url, api_key=told).ready)
+        with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {told}"}) as http:
+            items = [{"text": "red cat sat"}] * 200
+            found = [http.post("/embed", json={"items": items}) for _ in range(4)]
+        assert [found[0].status_code, found[-1].status_code] == [200, 429]
+        assert int(found[-1].headers["retry-after"]) >= 1
+        assert "models' work a minute" in found[-1].json()["detail"]
+    finally:
+        servers.stop(server)
 
 
 def test_the_file_holds_digests_and_is_its_owners_alone(home):

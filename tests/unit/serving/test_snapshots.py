@@ -1,15 +1,16 @@
 """Snapshots: a collection comes back as it was, from and to either engine; what was changed is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
 from enfold import settings
-from enfold.errors import Conflict, Unavailable, WrongUse
+from enfold.errors import Conflict, Unavailable, UnknownName, WrongUse
 from serving import reach, snapshots
-from serving.index import open_index
+from serving.index import Query, open_index
 from serving.index.server import ServerIndex
 from serving.jobs.health import health
 from serving.jobs.layout import layout
@@ -41,6 +42,28 @@ def test_it_comes_back_under_another_name(written):
     index = open_index(settings.load(), "")
     as_it_was(index.collection("again"))
     index.close()
+
+
+def test_a_drill_the_index_is_lost_and_searched_again_as_before(written, home):
+    """Backup, loss of the whole index, restore: the same questions have the same answers, and writing goes on."""
+    asked = [Query(points(40).vectors[row], limit=5) for row in range(8)]
+
+    def answers():
+        index = open_index(settings.load(), "")
+        found = [
+            [(hit.id, round(hit.score, 5), hit.payload) for hit in index.collection("things").query(one)]
+            for one in asked
+        ]
+        assert index.collection("things").upsert(points(2)) == 2
+        index.close()
+        return found
+
+    before = answers()
+    shutil.rmtree(home / "index")
+    with pytest.raises(UnknownName):
+        answers()
+    assert restore(written)["points"] == 40
+    assert answers() == before
 
 
 def test_it_is_the_way_to_a_server(written, monkeypatch):

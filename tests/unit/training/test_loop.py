@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from enfold.errors import Diverged, WrongUse
+from enfold.errors import Diverged, Unavailable, WrongUse
+from tests import disks
 from tests.unit.training import tiny
 from training import checkpoint
 from training.batches import Batches
@@ -36,6 +37,22 @@ def test_a_training_killed_in_the_middle_ends_with_the_same_weights_bit_for_bit(
     assert (whole / "method.safetensors").read_bytes() == (broken / "method.safetensors").read_bytes()
     steps = [json.loads(line)["step"] for line in (broken / "curves.jsonl").read_text().splitlines()]
     assert steps == list(range(10, tiny.TRAIN.steps + 1, 10))
+
+
+def test_a_full_disk_stops_a_training_with_a_sentence_and_it_goes_on(tmp_path: Path):
+    config = tiny.TRAIN.model_copy(update={"steps": 20})
+    tiny.train(tmp_path / "whole", config)
+    with disks.small(tmp_path / "small", 16) as disk:
+        for kib in (8, 60, 120, 200, 280):
+            disk.leave(kib)
+            with pytest.raises((Unavailable, OSError), match="No space left"):
+                tiny.train(disk.path / "run", config)
+            if (kept := checkpoint.latest(disk.path / "run")) is not None:  # has its name, and so is whole
+                assert checkpoint.SafeCheckpointIO().load_checkpoint(kept)["global_step"] == checkpoint.step_of(kept)
+        disk.empty()
+        tiny.train(disk.path / "run", config)
+        weights = [(folder / "method.safetensors").read_bytes() for folder in (tmp_path / "whole", disk.path / "run")]
+        assert weights[0] == weights[1]
 
 
 def test_a_finished_training_is_not_done_again(tmp_path: Path):

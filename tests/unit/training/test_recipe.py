@@ -28,6 +28,10 @@ def test_every_recipe_resolves_in_both_sizes(slug, smoke):
         ("stage.pretrain.method=stunet", "'stunet' learns from columns beside the item: name them in [sides.*]"),
         ("preprocess.size=0", "'size' is 0"),
         ("stage.pretrain.preprocess={size=0}", "stage.pretrain.preprocess: 'size' is 0"),
+        ("slug.x.y=1", "there is no 'slug.x.y' to set"),
+        ("stage.pretrain.config={mask=2}", "method 'gmml': unknown key 'mask'"),
+        ("stage.pretrain.train={steps=0}", "'steps' is 0"),
+        ("encoder.config={depht=4}", "encoder 'vit': unknown key 'depht'. Known: "),
         ("seed", "write it as key=value"),
     ],
 )
@@ -80,6 +84,27 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path):
     (tmp_path / "mine.toml").write_text("slug = ")
     with pytest.raises(WrongUse, match="not TOML"):
         recipe.load(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence"),
+    [
+        ("stage = 5", "'stage' is 5"),
+        ("stage = ['x']", "'stage.0' is 'x'"),
+        ("[[stage]]\nverb = 'pretrain'", "'stage.0.name' is missing"),
+        ("claim = 'x'", "'claim' is 'x'"),
+        ("[claim]\narms = 3", "'claim.arms' is 3"),
+        ("[[claim.arms]]\nname = 'a'\nstages = [[1]]", "'claim.arms.0.stages.0' is [1]"),
+        ("[claim]\nset = 1", "'claim.set' is 1"),
+        ("smoke = true", "'smoke' is True"),
+        ("[smoke]\nstage = 'x'\n'stage.a.b' = 1", "smoke.stage: 'stage' is 'x'"),
+    ],
+)
+def test_a_page_of_another_shape_is_one_sentence(tmp_path, page, sentence):
+    (tmp_path / "mine.toml").write_text(page)
+    with pytest.raises(WrongUse) as refused:
+        recipe.load(str(tmp_path / "mine.toml"), smoke=True)
+    assert sentence in str(refused.value)
 
 
 def test_a_smoke_size_reaches_a_stage_wherever_it_stands():

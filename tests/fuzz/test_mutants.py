@@ -1,6 +1,7 @@
-"""Damaged files of every modality are read or refused in a sentence: nothing crashes, hangs or swells.
+"""Damaged files of every modality, bundles and recipes are read or refused in a sentence: nothing crashes, hangs or
+swells.
 
-FUZZ is how many of each (`make fuzz COUNT=2000`).
+FUZZ is how many of each (`make fuzz COUNT=2000`). `deep` is the share that was not refused at the first look.
 """
 
 import json
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from enfold import modalities
-from tests.fuzz.files import HANG_SECONDS
+from tests.fuzz import targets
+from tests.fuzz.mutants import HANG_SECONDS
 
 COUNT = int(os.environ.get("FUZZ", "500"))
 MOST_MIB = 2048  # of the reading process, libraries included
@@ -20,12 +21,12 @@ SLOWEST_SECONDS = 5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("modality", modalities.names())
-def test_damaged_files(modality: str, tmp_path: Path):
+@pytest.mark.parametrize("target", targets.names())
+def test_damaged_copies(target: str, tmp_path: Path):
     progress, first, crashes = tmp_path / "progress", 0, []
     while first < COUNT:
-        words = [modality, str(COUNT), str(first), str(progress)]
-        done = subprocess.run([sys.executable, "-m", "tests.fuzz.files", *words], capture_output=True, text=True)
+        words = [target, str(COUNT), str(first), str(progress)]
+        done = subprocess.run([sys.executable, "-m", "tests.fuzz.mutants", *words], capture_output=True, text=True)
         if done.returncode == 0:
             break
         number = int(progress.read_text())
@@ -34,7 +35,7 @@ def test_damaged_files(modality: str, tmp_path: Path):
         first = number + 1
     assert not crashes, f"a mutant ended the process, or took more than {HANG_SECONDS} s: {crashes}"
     told = json.loads(done.stdout)
-    print(f"{modality}: {told}")
+    print(f"{target}: {told}")
     assert told["wrong"] == []
     assert told["peak_mib"] < MOST_MIB
     assert told["slowest_seconds"] < SLOWEST_SECONDS
