@@ -176,13 +176,15 @@ class Check(_Table):
     """`arm` beats `baseline`, another arm or a number, by the threshold, seed by seed: by difference or as a ratio.
 
     An arm stands for its metric; `arm:stage.figure` for another figure of its run. `wins` counts on how many `figures`
-    it is no worse. Without a threshold it is reported only.
+    it is no worse. What an arm gains `beyond` another gain (that of an arm over its baseline) is what is left without
+    that. Without a threshold it is reported only.
     """
 
     arm: str
     baseline: str | float
     relation: Literal["difference", "ratio", "wins"] = "difference"
     figures: tuple[str, ...] = ()  # <stage>.<figure>, of wins alone
+    beyond: tuple[str, str | float] | None = None
     threshold: float | None = None
 
     @model_validator(mode="after")

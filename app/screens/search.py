@@ -12,15 +12,15 @@ st.title("Search")
 info = server.choose_collection()
 with server.told():
     kinds = server.searched_by(info, server.client().models())
-kind = chosen("Look for it by", kinds, "by") if len(kinds) > 1 else info.modality
+kind = kinds[chosen("Look for it by", list(kinds), "by") if len(kinds) > 1 else next(iter(kinds))]
 limit = st.sidebar.slider("Results", 6, 60, 18, step=6)
 
 
 def query() -> dict[str, Any]:
     """What to look for: a dropped item, typed text, or the point that the URL names."""
-    item = items.given(kind)
+    item = items.given(kind["modality"])
     if item is not None:
-        return {"item": item, "modality": kind}
+        return {"item": item, **kind}
     return {"id": st.query_params["id"]} if "id" in st.query_params else {}
 
 
