@@ -19,6 +19,7 @@ from tests import stars
 from tests.servers import start, stop, until
 from tests.unit.serving.test_service import problem
 from training import recipe
+from training.artefacts import needed_encoder
 from training.run import Run
 
 SEEN = [stars.star(number) for number in range(12)]
@@ -193,6 +194,22 @@ def test_in_the_process_too_an_entry_is_named(home, monkeypatch):
     assert facts.entries["colours"].preprocess["columns"] != facts.entries["metadata"].preprocess["columns"]
     assert facts.lineage.method == enfold.open("stars-by-colour").bundle.manifest.lineage.method == "astrom3"
     assert enfold.open("stars-by-colour").bundle.manifest.lineage.parents == ("stars@1",)
+
+
+@pytest.mark.parametrize(
+    ("needs", "side", "words"),
+    [
+        (("pretrain",), "brief", r"works on column 'brief'; 'pretrain' made towers of colours, metadata"),
+        ((), "colours", r"needs no stage that made a tower of 'colours': name a fresh one, encoder"),
+    ],
+)
+def test_a_column_without_a_tower_is_told(home, monkeypatch, needs, side, words):
+    monkeypatch.setenv("ENFOLD_HOME", str(home))
+    facts = recipe.load(str(home / "stars.toml"))
+    stage = next(one for one in facts.stage if one.name == "tune_colours")
+    run = Run(facts, settings.load(), folder=(home / "run").resolve())
+    with pytest.raises(WrongUse, match=words):
+        needed_encoder(stage.model_copy(update={"needs": needs, "side": side}), run)
 
 
 def test_towers_are_judged_pair_by_pair_and_together(home):
