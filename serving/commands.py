@@ -108,8 +108,9 @@ def search(
     with Client(reach.address(config) or config.url) as client:
         modality = kinds[0]
         if item is not None and len(kinds) > 1:  # what may be of several kinds is the entry's, or the collection's
-            named = [one.entries[entry].modality for one in client.models() if entry in one.entries]
-            own = next(iter(named), None) or client.collection(collection).modality
+            models = client.models() if entry else ()
+            named = (one.entries[entry].modality for one in models if entry in one.entries)
+            own = next(named, None) or client.collection(collection).modality
             modality = own if own in kinds else modalities.of_path(item) or modality
         found = client.search(collection, item=text if item is None else item, modality=modality, limit=limit, **ask)
     # What a person looks for first comes first; where vectors are from is the same for all (enfold index info).
