@@ -57,15 +57,28 @@ def facets(collection: str, field: str, points: int) -> list[Any]:
     return [facet.value for facet in client().facets(collection, field)]
 
 
-def searched_by(collection: wire.CollectionInfo, models: Sequence[wire.ModelInfo]) -> list[str]:
-    """Modalities of items that find something in a collection: its own, then those that models bring into its space."""
-    entries = [entry for model in models for entry in model.entries.values()]
-    brought = [
-        entry.modality
-        for entry in entries
-        if collection.space in (entry.space, *(size.space for size in entry.sizes.values()))
-    ]
-    return list(dict.fromkeys([collection.modality, *brought]))
+def searched_by(collection: wire.CollectionInfo, models: Sequence[wire.ModelInfo]) -> dict[str, dict[str, str]]:
+    """What items find something in a collection: its own first, then those that models bring into its space.
+
+    By modality, or by entry where a model has several of one: what a search says of the item (modality, model, entry).
+    """
+    found: dict[str, dict[str, str]] = {}
+    for model in models:
+        own = {
+            name: entry.modality
+            for name, entry in model.entries.items()
+            if collection.space in (entry.space, *(size.space for size in entry.sizes.values()))
+        }
+        for name, modality in own.items():
+            if list(own.values()).count(modality) == 1:
+                found.setdefault(modality, {"modality": modality})
+            else:
+                ask = {"modality": modality, "model": f"{model.name}@{model.version}", "entry": name}
+                found.setdefault(name, ask)
+    if collection.modality not in {ask["modality"] for ask in found.values()}:
+        found[collection.modality] = {"modality": collection.modality}  # the server says what it lacks
+    own_first = sorted(found, key=lambda name: name not in (collection.modality, collection.entry))
+    return {name: found[name] for name in own_first}
 
 
 @contextmanager

@@ -385,6 +385,9 @@ class Check(BaseModel):
 
     arm: str
     baseline: str | float = Field(description="another arm, or a number")
+    beyond: tuple[str, str | float] | None = Field(
+        None, description="an arm and a baseline whose own gain is taken off"
+    )
     relation: str
     value: float
     interval: tuple[float, float]

@@ -11,7 +11,7 @@ def card(manifest: Manifest, report: Report, notes: Sequence[str] = ()) -> str:
     """README.md of a bundle, in Markdown."""
     parts = [
         f"# {manifest.name}, version {manifest.version}",
-        *map(_entry, manifest.entries.values()),
+        *(_entry(name, entry) for name, entry in manifest.entries.items()),
         *notes,
         _use(manifest),
         "## Tasks\n\n" + "\n".join(map(_task, known.items())) if (known := tasks.of(manifest)) else "",
@@ -26,11 +26,12 @@ def card(manifest: Manifest, report: Report, notes: Sequence[str] = ()) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _entry(entry: Entry) -> str:
+def _entry(name: str, entry: Entry) -> str:
     length = "of length 1" if entry.normalize else "of any length"
+    by = "" if name == entry.modality else f" (entry `{name}`)"
     return (
-        f"Turns {entry.modality} items into vectors of {entry.dimensions} numbers, {length}, in space `{entry.space}` "
-        f"(pooling: {entry.pooling})."
+        f"Turns {entry.modality} items{by} into vectors of {entry.dimensions} numbers, {length}, in space "
+        f"`{entry.space}` (pooling: {entry.pooling})."
     )
 
 

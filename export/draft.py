@@ -72,6 +72,7 @@ class Draft:
     lineage: Lineage
     joint: str | None = None  # the space, where encoders of several modalities share one
     joins: str | None = None  # the bundle whose space that is, where it is another's
+    side: str | None = None  # the column that it reads, where the bundle has another entry of its modality
     size: str | None = None  # its name, where the bundle has several
     heads: dict[str, onnx.ModelProto] = field(default_factory=dict)  # task -> graph: embedding -> out_<task>
     graphs: dict[str, TaskGraph] = field(default_factory=dict)
@@ -81,8 +82,13 @@ class Draft:
     notes: tuple[str, ...] = ()  # sentences for the model card
 
     @property
+    def name(self) -> str:
+        """Of the entry."""
+        return self.side or self.modality
+
+    @property
     def graph(self) -> str:
-        return f"encode_{self.modality}"
+        return f"encode_{self.name}"
 
     def sized(self, name: str) -> str:
         """A graph or a place in golden.npz, of this size."""

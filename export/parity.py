@@ -64,8 +64,8 @@ def witnesses(draft: Draft, model: Model) -> Witnesses:
     items = draft.held_out.items
     enough(draft.held_out, len(items))
     chosen = np.unique(np.linspace(0, len(items) - 1, WITNESSES).astype(int))
-    modality = model.modalities[draft.modality]
-    pairs = [(items[i], model.prepare(items[i], draft.modality)[0]) for i in map(int, chosen)]
+    modality = model.modalities[draft.name]
+    pairs = [(items[i], model.prepare(items[i], draft.name)[0]) for i in map(int, chosen)]
     pairs.sort(key=lambda pair: modality.cost(pair[1]))
     return Witnesses(draft, [item for item, _ in pairs], [sample for _, sample in pairs])
 
@@ -126,7 +126,7 @@ def overheard(model: Model, seen: Witnesses) -> list[Check]:
         try:
             for item in seen.items[:: len(seen.items) // ANSWERED]:
                 try:
-                    runner.run(listened, model.prepared([item], runner, options, draft.modality), options)
+                    runner.run(listened, model.prepared([item], runner, options, draft.name), options)
                     answered += 1
                 except BadItem:  # it is the task's right to refuse an item: a prompt that leaves no room
                     continue
@@ -183,7 +183,7 @@ def _rows(model: Model, seen: Witnesses, size: int) -> list[tuple[int, Arrays]]:
 def _outputs(model: Model, draft: Draft, samples: Sequence[Sample]) -> Arrays:
     """Everything the bundle makes of a batch: the encoder's outputs and every head's."""
     try:
-        outputs = model.session(draft.graph).run(model.modalities[draft.modality].collate(samples))
+        outputs = model.session(draft.graph).run(model.modalities[draft.name].collate(samples))
         for task in draft.heads:
             outputs |= model.session(f"head_{task}").run({"embedding": outputs["out_embedding"]})
     except MissingExtra:

@@ -42,8 +42,8 @@ def check_name(name: str) -> None:
 def publish(drafts: Sequence[Draft], name: str, store: Path) -> Published:
     """The next version of bundle `name`. Raises GateRefused or Unavailable; then nothing was published.
 
-    drafts   one, one for each size, smallest first, or one for each modality of a space; each is judged by itself, and
-             a variant is there for all or for none
+    drafts   one, one for each size, smallest first, or one for each entry of a space; each is judged by itself, and a
+             variant is there for all or for none
     """
     check_name(name)
     with new_bundle(store, name) as folder:
@@ -124,10 +124,10 @@ def _manifest(drafts: Sequence[Draft], name: str, version: int, dropped: dict[st
             names |= {"outputs": [node.name for node in model.graph.output]}
             listed[sized] = Graph.model_validate({"files": files, **names, **facts})
     last, entries, sizes = drafts[-1], {}, [draft.size for draft in drafts if draft.size is not None]
-    for draft in drafts:  # the last of a modality is its largest
-        own = [one for one in drafts if one.modality == draft.modality and one.size is not None]
+    for draft in drafts:  # the last of an entry is its largest
+        own = [one for one in drafts if one.name == draft.name and one.size is not None]
         spaces = {str(one.size): Size(space=one.space(), dimensions=one.dimensions) for one in own}
-        entries[draft.modality] = draft.entry().model_copy(update={"sizes": spaces})
+        entries[draft.name] = draft.entry().model_copy(update={"sizes": spaces})
     return Manifest(
         name=name,
         version=version,
@@ -168,8 +168,8 @@ def _golden(judged: Sequence[_Judged], manifest: Manifest, folder: Path) -> None
     for one in judged:
         draft, samples = one.draft, one.seen.samples
         chosen = np.linspace(0, len(samples) - 1, GOLDEN).astype(int)
-        inputs = one.models["fp32"].modalities[draft.modality].collate([samples[i] for i in chosen])
-        own = f"{draft.modality}/{draft.size}" if draft.size else draft.modality
+        inputs = one.models["fp32"].modalities[draft.name].collate([samples[i] for i in chosen])
+        own = f"{draft.name}/{draft.size}" if draft.size else draft.name
         golden |= {f"{own}/in/{name}": array for name, array in inputs.items()}
         for variant in manifest.variants:
             golden[f"{own}/{variant}/out_embedding"] = one.models[variant].run(draft.graph, inputs)["out_embedding"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from training.data.sources import open_dataset
 from training.encoders import TOWERS, Encoder, load_encoder
 from training.encoders.joined import Joined
 from training.heads import SavedHead, load_head
-from training.recipe import Data, Export, Pretrain, Recipe, Stage
+from training.recipe import Data, Export, Pretrain, Recipe, Stage, side_of
 
 
 def find_run(ref: str) -> Path:
@@ -69,11 +70,16 @@ class FinishedRun:
         return made[-1]
 
     def head(self, needs: Sequence[str], encoder: str) -> str | None:
-        """The last of these stages that fitted a head; it must have been fitted on `encoder`."""
+        """The last of these stages that fitted a head; it must have been fitted on the whole of `encoder`'s stage."""
         made = [name for name in needs if (self._folder(name) / "head.json").exists()]
         if not made:
             return None
         own = (self._folder(made[-1]) / "encoder.json").exists()
+        if not own and (side := side_of(self.stages[made[-1]])) is not None:
+            raise WrongUse(
+                f"the head of stage '{made[-1]}' was fitted on the tower of column '{side}', which is exported beside "
+                "others: fine-tune it, and export that"
+            )
         fitted_on = made[-1] if own else self.encoder(self.stages[made[-1]].needs)
         if fitted_on != encoder:
             raise WrongUse(
@@ -91,7 +97,7 @@ class FinishedRun:
         nested = load_encoder(self._folder(self.encoder(needs))).sizes
         if nested:
             return [self._draft(needs, size, nested=True) for size in nested]
-        drafts = [self._draft(needs, None), *self._mixed(needs), *self._towers(needs)]
+        drafts = _named([self._draft(needs, None), *self._mixed(needs), *self._towers(needs)])
         joined = self._joined(needs)
         return [_joining(draft, joined) for draft in drafts] if joined else _in_one_space(drafts)
 
@@ -111,16 +117,18 @@ class FinishedRun:
             yield self._made(modality, encoder, held_out, stage, self._saved_head(needs, encoder), None)
 
     def _towers(self, needs: Sequence[str]) -> Iterator[Draft]:
-        """Encoders of other modalities that the stage trained into the same space."""
+        """Encoders of columns beside the items that the stage trained into the same space."""
         stage = self.encoder(needs)
         for folder in sorted((self._folder(stage) / TOWERS).glob("*")):
             if isinstance(load_encoder(folder), Joined):
                 continue  # it stays in its own bundle
             modality, data = self.recipe.sides_of(self.path)[folder.name], self._data(stage)
-            split = _held_out_split(data)
-            items = [split.side(i, folder.name, modality).splitlines()[0] for i in range(len(split))]
             saved = self._saved_head(needs, load_encoder(self._folder(stage)))
-            yield self._made(modality, load_encoder(folder), _held_out(data, items), stage, saved, None)
+            if saved is not None and saved.head.modality is None:
+                saved = None  # it was fitted on the items
+            held_out = _held_out(data.beside(folder.name, modality))
+            draft = self._made(modality, load_encoder(folder), held_out, stage, saved, None)
+            yield replace(draft, side=folder.name)
 
     def _joined(self, needs: Sequence[str]) -> Joined | None:
         """The tower of another bundle that the encoder was trained against."""
@@ -133,7 +141,8 @@ class FinishedRun:
 
     def _data(self, stage: str) -> Dataset:
         """What a stage worked on."""
-        return self._opened(self.stages[stage].data or self.recipe.data)
+        found, side = self._opened(self.stages[stage].data or self.recipe.data), side_of(self.stages[stage])
+        return found if side is None else found.beside(side, self.recipe.sides_of(self.path)[side])
 
     def _opened(self, facts: Data) -> Dataset:
         found = open_dataset(facts.source, data=settings.load().data, modality=self.recipe.modality_in(facts))
@@ -149,7 +158,8 @@ class FinishedRun:
         size: str | None,
     ) -> Draft:
         enough(held_out, len(held_out.items))
-        if saved is not None and modality.name != (saved.head.modality or self.recipe.modality):
+        own = self.recipe.modality_of(self.path, self.stages[stage])
+        if saved is not None and modality.name != (saved.head.modality or own.name):
             saved = None  # it answers items of another modality
         example = modality.collate([modality.prepare(modality.read(item))[0] for item in held_out.items[:3]])
         modules = saved.head.graphs(encoder, example) if saved else {}
@@ -233,15 +243,10 @@ class FinishedRun:
         return found
 
 
-def _held_out_split(data: Dataset) -> Dataset:
+def _held_out(data: Dataset) -> HeldOut:
     """The test split; validation where there is none."""
-    return data.split("test") if len(data.split("test")) else data.split("val")
-
-
-def _held_out(data: Dataset, items: list[Any] | None = None) -> HeldOut:
-    """items   what stands for the split's own, where it is another column"""
-    split = _held_out_split(data)
-    own = items or [record.path if record.value is None else record.value for record in split.records]
+    split = data.split("test") if len(data.split("test")) else data.split("val")
+    own = [record.path if record.value is None else record.value for record in split.records]
     return HeldOut(data.name, data.fingerprint, own, _labels(split))
 
 
@@ -255,6 +260,12 @@ def _joining(draft: Draft, tower: Joined) -> Draft:
     """In the space of the tower's bundle, which is its parent."""
     lineage = draft.lineage.model_copy(update={"parents": (*draft.lineage.parents, tower.ref)})
     return replace(draft, joint=tower.entry.space, joins=tower.ref, lineage=lineage)
+
+
+def _named(drafts: list[Draft]) -> list[Draft]:
+    """An entry is called as its modality, unless another of the bundle is of that: then as the column that it reads."""
+    kinds = Counter(draft.modality for draft in drafts)
+    return [replace(draft, side=draft.side if kinds[draft.modality] > 1 else None) for draft in drafts]
 
 
 def _in_one_space(drafts: list[Draft]) -> list[Draft]:

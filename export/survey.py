@@ -85,7 +85,7 @@ class Survey:
         for at in track(range(0, len(chosen), _CHUNK), "gate: neighbours", console=console, transient=True):
             fresh: list[Sample] = []
             for i in chosen[at : at + _CHUNK]:
-                sample = self._models["fp32"].prepare(items[i], self._draft.modality)[0]
+                sample = self._models["fp32"].prepare(items[i], self._draft.name)[0]
                 if (print_ := _digest(sample)) not in known:
                     known.add(print_)
                     fresh.append(sample)
@@ -98,7 +98,7 @@ class Survey:
     def _run(self, variant: str, samples: list[Sample]) -> None:
         model, seen = self._models[variant], self.seen[variant]
         started = time.perf_counter()
-        encoded = model.encode(samples, self._draft.modality)
+        encoded = model.encode(samples, self._draft.name)
         seen.seconds += time.perf_counter() - started
         embedding = encoded["out_embedding"]
         prepared = Prepared([[sample] for sample in samples], encoded)

@@ -95,6 +95,7 @@ def search(
     pipeline: Annotated[str | None, typer.Option(help="a pipeline of the collection's model, for --text")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 10,
     model: Annotated[str | None, typer.Option(help="a model of the collection's space")] = None,
+    entry: Annotated[str | None, typer.Option(help="which items it is, where a model takes several kinds")] = None,
 ) -> list[dict[str, Any]]:
     """The points of a collection nearest to an item, or that hold words, or both, by the server that has it."""
     from enfold import modalities
@@ -108,11 +109,14 @@ def search(
     kinds = ["text"] if item is None else modalities.takers(item)
     if not kinds:
         raise WrongUse(f"{item}: no modality reads '{item and item.suffix}' files")
-    ask = {"words": words, "pipeline": pipeline, "model": model, "filter": [_condition(one) for one in where or ()]}
+    ask: dict[str, Any] = {"words": words, "pipeline": pipeline, "model": model, "entry": entry}
+    ask["filter"] = [_condition(one) for one in where or ()]
     with Client(reach.address(config) or config.url) as client:
         modality = kinds[0]
-        if item is not None and len(kinds) > 1:  # what may be of several kinds is of the collection's
-            own = client.collection(collection).modality
+        if item is not None and len(kinds) > 1:  # what may be of several kinds is the entry's, or the collection's
+            models = client.models() if entry else ()
+            named = (one.entries[entry].modality for one in models if entry in one.entries)
+            own = next(named, None) or client.collection(collection).modality
             modality = own if own in kinds else modalities.of_path(item) or modality
         found = client.search(collection, item=text if item is None else item, modality=modality, limit=limit, **ask)
     # What a person looks for first comes first; where vectors are from is the same for all (enfold index info).

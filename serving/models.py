@@ -125,18 +125,25 @@ class Models:
         if len(self._known) > 1 and (found := self._known.pop(key, None)) is not None:
             self._known[key] = found
 
-    def of_space(self, space: str, modality: str) -> tuple[Model, str]:
-        """A model and its entry that turn items of `modality` into vectors of `space`."""
+    def of_space(self, space: str, modality: str, entry: str | None = None) -> tuple[Model, str]:
+        """A model and its entry that turn items of `modality` into vectors of `space`.
+
+        Raises SpaceMismatch if there is none, and WrongUse if a model has several and none is named.
+        """
         for model in self.all():
-            for name, entry in model.bundle.manifest.entries.items():
-                if entry.modality != modality:
-                    continue
-                spaces = {model.size: entry.space} | {size: facts.space for size, facts in entry.sizes.items()}
-                for size, own in spaces.items():
-                    if own == space:
-                        return self.variant(model, model.variant, size), name
+            entries = model.bundle.manifest.entries
+            takers = [name for name, one in entries.items() if one.modality == modality and entry in (None, name)]
+            fitting = [(size, name) for name in takers for size, own in _spaces(model, name).items() if own == space]
+            if len(names := list(dict.fromkeys(name for _, name in fitting))) > 1:
+                raise WrongUse(
+                    f"{model.bundle.ref} has several entries of {modality} items: name one of {', '.join(names)}"
+                )
+            if fitting:
+                size, name = fitting[0]
+                return self.variant(model, model.variant, size), name
+        by = f" by an entry '{entry}'" if entry else ""
         raise SpaceMismatch(
-            f"no loaded model turns {modality} items into vectors of space {space}: serve the one that filled it"
+            f"no loaded model turns {modality} items into vectors of space {space}{by}: serve the one that filled it"
         )
 
     def _verified(self, ref: str, variant: str, size: str | None) -> Model:
@@ -179,6 +186,12 @@ class Models:
                 raise
             LOADED.labels(model.bundle.ref).set(model.bytes)
             LOADS.labels(model.bundle.ref).inc()
+
+
+def _spaces(model: Model, entry: str) -> dict[str | None, str]:
+    """Of an entry, by size."""
+    facts = model.bundle.manifest.entries[entry]
+    return {model.size: facts.space} | {size: own.space for size, own in facts.sizes.items()}
 
 
 def modality_of(items: Sequence[Any]) -> str:

@@ -1,7 +1,8 @@
 """The Open Inference Protocol v2 over HTTP, with the binary tensor extension: what KServe's and Triton's clients speak.
 
-A model takes raw items, in a BYTES tensor named as their modality, or the inputs of its encode graph from whoever
-prepares them; it gives `out_embedding`, the vectors that /embed gives. gRPC (serving/grpc.py) shares all but the bytes.
+A model takes raw items, in a BYTES tensor named as their modality (as the entry, where several take that), or the
+inputs of its encode graph from whoever prepares them; it gives `out_embedding`, the vectors that /embed gives. gRPC
+(serving/grpc.py) shares all but the bytes.
 """
 # N items, D features
 
@@ -163,10 +164,11 @@ async def run(rooms: Rooms, ref: str, inputs: Inputs, wanted: list[str]) -> tupl
     [name, first], *others = inputs.items()
     model = await rooms.model(ref, len(first))
     if isinstance(first, list) and not others:
-        if name not in {entry.modality for entry in model.bundle.manifest.entries.values()}:
+        if (entry := tensors.raw(model).get(name, "")) == "":
             raise tensors.unknown(model, inputs)
-        entry = model.entry(modality=name)
-        encoded = (await rooms.engine.encode(model, entry, first)).outputs
+        kind = model.modalities[entry]  # a text names no file here: it is the item as JSON has it
+        items = [kind.Json(**{kind.name: item}) if isinstance(item, str) else item for item in first]
+        encoded = (await rooms.engine.encode(model, entry, items)).outputs
     else:
         entry, samples = await rooms.engine.run(tensors.prepared, model, inputs)
         batcher = rooms.engine.batcher(model)
@@ -182,8 +184,7 @@ def server_metadata() -> ServerMetadata:
 def metadata(model: Model) -> ModelMetadata:
     """Raw items first, then prepared inputs whose name is not that of raw items."""
     manifest = model.bundle.manifest
-    kinds = [entry.modality for entry in manifest.entries.values()]
-    inputs = {kind: TensorFacts(name=kind, datatype=BYTES, shape=[-1]) for kind in kinds}
+    inputs = {name: TensorFacts(name=name, datatype=BYTES, shape=[-1]) for name in tensors.raw(model)}
     for entry in manifest.entries:
         inputs |= {facts.name: facts for facts in tensors.taken(model, entry) if facts.name not in inputs}
     widths = {model.facts(entry).dimensions for entry in manifest.entries}

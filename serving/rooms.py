@@ -49,7 +49,7 @@ class Rooms:
     ) -> tuple[Model, str, Encoded]:
         """Items through the model that a request names, which must be of the collection's space; else a loaded one."""
         if ask.model is None:
-            model, entry = await self.engine.run(self.models.of_space, facts.space, modality_of(items))
+            model, entry = await self.engine.run(self.models.of_space, facts.space, modality_of(items), ask.entry)
             ask = wire.Ask(model=model.bundle.ref, variant=ask.variant, size=model.size, entry=entry)
         model, entry = await self.meant(ask, items)
         where = f"collection '{facts.name}'"

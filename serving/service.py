@@ -247,7 +247,7 @@ async def make_head(asked: wire.NewHead, rooms: InRooms) -> wire.Head:
     """A classifier of a few examples: the next version of a model answers task `nearest` by the labels of points."""
     kept = await run_in_threadpool(rooms.index.collection, asked.collection)
     facts = kept.facts
-    model, _ = await rooms.engine.run(rooms.models.of_space, facts.space, facts.modality)
+    model, _ = await rooms.engine.run(rooms.models.of_space, facts.space, facts.modality, facts.entry)
     return await run_in_threadpool(heads.make, kept, asked, model.bundle, model.size, rooms.settings.bundles)
 
 

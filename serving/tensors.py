@@ -6,6 +6,7 @@ what the graph takes, before a runtime sees them.
 
 import math
 import struct
+from collections import Counter
 from functools import lru_cache
 from typing import Any
 
@@ -69,15 +70,25 @@ def of_values(name: str, datatype: str, shape: list[int], data: list[Any]) -> np
 
 
 def prepared(model: Model, inputs: Inputs) -> tuple[str, list[Sample]]:
-    """The entry whose encode graph takes these inputs, and a sample for each of their rows. Raises BadItem."""
-    for entry, modality in model.modalities.items():
-        expected = taken(model, entry)
-        if {facts.name for facts in expected} == set(inputs):
-            arrays = {facts.name: _fitting(facts, inputs[facts.name]) for facts in expected}
-            if len({len(values) for values in arrays.values()}) > 1:
-                raise BadItem("the inputs have different numbers of rows: each row is one item")
-            return entry, modality.prepared(arrays)
-    raise unknown(model, inputs)
+    """The entry whose encode graph takes these inputs, and a sample of each row. Raises BadItem or WrongUse."""
+    fitting = [entry for entry in model.modalities if {facts.name for facts in taken(model, entry)} == set(inputs)]
+    if not fitting:
+        raise unknown(model, inputs)
+    if len(fitting) > 1:
+        doors = " or ".join(fitting)
+        raise WrongUse(f"entries {doors} of {model.bundle.ref} take such inputs: send raw items, in a tensor {doors}")
+    [entry] = fitting
+    arrays = {facts.name: _fitting(facts, inputs[facts.name]) for facts in taken(model, entry)}
+    if len({len(values) for values in arrays.values()}) > 1:
+        raise BadItem("the inputs have different numbers of rows: each row is one item")
+    return entry, model.modalities[entry].prepared(arrays)
+
+
+def raw(model: Model) -> dict[str, str]:
+    """The names of tensors of raw items and the entries that take them: a modality, or one of its several entries."""
+    entries = model.bundle.manifest.entries
+    kinds = Counter(entry.modality for entry in entries.values())
+    return {entry.modality if kinds[entry.modality] == 1 else name: name for name, entry in entries.items()}
 
 
 def taken(model: Model, entry: str) -> list[TensorFacts]:
@@ -87,7 +98,7 @@ def taken(model: Model, entry: str) -> list[TensorFacts]:
 
 def unknown(model: Model, inputs: Inputs) -> EnfoldError:
     """What a model says to inputs that it does not know."""
-    known = [f"{entry.modality} ({BYTES})" for entry in model.bundle.manifest.entries.values()]
+    known = [f"{name} ({BYTES})" for name in raw(model)]
     known += [", ".join(facts.name for facts in taken(model, entry)) for entry in model.modalities]
     return WrongUse(f"{model.bundle.ref} takes {' or '.join(known)}, not {', '.join(inputs)[:200]}")
 

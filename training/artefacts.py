@@ -18,9 +18,9 @@ from training.data import builders
 from training.data.dataset import Dataset, digest
 from training.data.fetch import model_file
 from training.data.sources import open_dataset
-from training.encoders import Encoder, build, load_encoder, load_pretrained, save_encoder
+from training.encoders import TOWERS, Encoder, build, load_encoder, load_pretrained, save_encoder
 from training.methods import Item, Method
-from training.recipe import Pretrain, Select, Stage
+from training.recipe import Pretrain, Select, Stage, side_of
 from training.run import Run
 
 _FEW = 64  # decoded items that are kept, where there are no more: scans are few, and slow to read
@@ -106,7 +106,10 @@ def _selected(folder: Path) -> list[str]:
 
 def fresh_encoder(run: Run, stage: Stage) -> Encoder:
     """Random weights, or published ones where the recipe names them; the stage's own encoder or the recipe's."""
-    facts = getattr(stage, "encoder", None) or run.recipe.encoder
+    own = getattr(stage, "encoder", None)
+    if own is None and (side := side_of(stage)) is not None:
+        raise WrongUse(f"stage '{stage.name}' needs no stage that made a tower of '{side}': name a fresh one, encoder")
+    facts = own or run.recipe.encoder
     torch.manual_seed(run.seed_of(stage))
     encoder = build(facts.name, facts.config, run.modality.input_size)
     if facts.pretrained:
@@ -119,8 +122,23 @@ def fresh_encoder(run: Run, stage: Stage) -> Encoder:
 
 def needed_encoder(stage: Stage, run: Run) -> Encoder:
     """The needed stage's encoder; without one, fresh weights: the baseline of every comparison."""
-    made = [folder for folder in _needed(stage, run) if (folder / "encoder.json").exists()]
-    return load_encoder(made[-1]) if made else fresh_encoder(run, stage).eval()
+    made = _made(stage, run)
+    return load_encoder(made) if made else fresh_encoder(run, stage).eval()
+
+
+def _made(stage: Stage, run: Run) -> Path | None:
+    """The folder of the last needed encoder: of a stage that works on a side, of the tower that reads it."""
+    side = side_of(stage)
+    for folder in reversed(_needed(stage, run)):
+        if not (folder / "encoder.json").exists():
+            continue
+        if side is None or not (towers := folder / TOWERS).exists():
+            return folder
+        if not (towers / side).exists():
+            has = ", ".join(sorted(one.name for one in towers.iterdir()))
+            raise WrongUse(f"stage '{stage.name}' works on column '{side}'; '{folder.name}' made towers of {has}")
+        return towers / side
+    return None
 
 
 def needed_folder(stage: Stage, run: Run, file: str) -> Path:
@@ -166,13 +184,12 @@ def save(encoder: Encoder, run: Run, stage: Stage) -> None:
 
 
 def _facts(stage: Stage, run: Run) -> recipe.Encoder:
-    """What a stage's encoder was built from: its own table; the recipe's for a pretraining, else its parents'."""
+    """What a stage's encoder was built from: its own table; the recipe's for a pretraining, else the needed one's."""
     own: recipe.Encoder | None = getattr(stage, "encoder", None)
-    if own is not None or isinstance(stage, Pretrain):
+    if own is not None or isinstance(stage, Pretrain) or (made := _made(stage, run)) is None:
         return own or run.recipe.encoder
-    parents = [one for one in run.recipe.stage if one.name in stage.needs]
-    inherited = [_facts(parent, run) for parent in parents if (run.folder(parent.name) / "encoder.json").exists()]
-    return inherited[-1] if inherited else run.recipe.encoder
+    facts = json.loads((made / "encoder.json").read_bytes())
+    return recipe.Encoder(name=facts["name"], config=facts["config"])
 
 
 def _needed(stage: Stage, run: Run) -> list[Path]:

@@ -86,7 +86,8 @@ def _check(check: dict[str, Any]) -> str:
     sign = {"difference": "-", "ratio": "/", "wins": "over"}[check["relation"]]
     asked = "" if check["threshold"] is None else f" ≥ {check['threshold']:.3f}"
     figures = f"{check['value']:.3f} [{low:.3f}, {high:.3f}]{asked}"
-    return f"{check['arm']} {sign} {check['baseline']} = {figures}: {check['verdict']}"
+    pairs = [(check["arm"], check["baseline"]), *([check["beyond"]] if check.get("beyond") else [])]
+    return f"{' beyond '.join(f'{one} {sign} {other}' for one, other in pairs)} = {figures}: {check['verdict']}"
 
 
 def listed() -> str:

@@ -145,6 +145,12 @@ def judged(check: Check, seeds: Sequence[int], runs: dict[str, dict[int, dict[st
 
 
 def _gain(check: Check, seed: int, runs: dict[str, dict[int, dict[str, Any]]]) -> float:
+    if check.beyond is not None:
+        own, other = (
+            check.model_copy(update={"beyond": None}),
+            dict(zip(("arm", "baseline"), check.beyond, strict=True)),
+        )
+        return _gain(own, seed, runs) - _gain(own.model_copy(update=other), seed, runs)
     if check.relation == "wins":
         pairs = [
             [_value(f"{arm}:{figure}", seed, runs) for arm in (check.arm, check.baseline)] for figure in check.figures

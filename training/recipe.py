@@ -123,6 +123,7 @@ class Adapt(_Stage):
     """Fit the needed encoder, or a fresh one, to labels. Writes a head, and the encoder if it changed."""
 
     verb: Literal["adapt"]
+    side: str | None = None  # the column that stands for the items, with the tower that reads it
     adaptation: Annotated[str, AfterValidator(partial(_listed, "adaptation", "adaptation"))]
     encoder: Encoder | None = None  # of a student, or where there is nothing needed and it is not the recipe's
     config: dict[str, Any] = {}
@@ -136,6 +137,7 @@ class Evaluate(_Stage):
     """Judge the needed encoder. Writes figures."""
 
     verb: Literal["evaluate"]
+    side: str | None = None  # as of an adaptation
     encoder: Encoder | None = None  # where there is nothing needed and it is not the recipe's
     evaluations: tuple[Annotated[str, AfterValidator(partial(_listed, "evaluation", "evaluation"))], ...] = (
         "spread",
@@ -156,6 +158,11 @@ class Export(_Stage):
 Stage = Annotated[Pretrain | Select | Adapt | Evaluate | Export, Field(discriminator="verb")]
 
 
+def side_of(stage: Stage) -> str | None:
+    """The column that a stage works on in place of the items, if it does."""
+    return getattr(stage, "side", None)
+
+
 class Arm(_Table):
     """One of the runs that are compared. A recipe's page may name `stages` and what to `set` in them instead."""
 
@@ -169,13 +176,15 @@ class Check(_Table):
     """`arm` beats `baseline`, another arm or a number, by the threshold, seed by seed: by difference or as a ratio.
 
     An arm stands for its metric; `arm:stage.figure` for another figure of its run. `wins` counts on how many `figures`
-    it is no worse. Without a threshold it is reported only.
+    it is no worse. What an arm gains `beyond` another gain (that of an arm over its baseline) is what is left without
+    that. Without a threshold it is reported only.
     """
 
     arm: str
     baseline: str | float
     relation: Literal["difference", "ratio", "wins"] = "difference"
     figures: tuple[str, ...] = ()  # <stage>.<figure>, of wins alone
+    beyond: tuple[str, str | float] | None = None
     threshold: float | None = None
 
     @model_validator(mode="after")
@@ -250,8 +259,19 @@ class Recipe(_Table):
                 seen.add(stage.name)
         return self
 
+    @model_validator(mode="after")
+    def _sides_are_named(self) -> "Recipe":
+        arms = self.claim.arms if self.claim else ()
+        for stage in (*self.stage, *(stage for arm in arms for stage in arm.stage)):
+            if (side := side_of(stage)) is not None and side not in self.sides:
+                named = ", ".join(self.sides) or "none"
+                raise ValueError(f"stage '{stage.name}' works on column '{side}'; [sides] names {named}")
+        return self
+
     def modality_of(self, folder: Path | None = None, stage: Stage | None = None) -> modalities.Modality[Any]:
         """The modality with this recipe's preprocessing, or a stage's own; `folder` holds the resources that names."""
+        if stage is not None and (side := side_of(stage)) is not None:
+            return self.sides_of(folder)[side]
         if stage is None or stage.preprocess is None:
             return self._reader(self.modality, self.preprocess, folder, "preprocess")
         return self._reader(self.modality, stage.preprocess, folder, f"stage.{stage.name}.preprocess")

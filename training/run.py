@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from training import tokenizer
 from training.data.dataset import Dataset
 from training.data.fetch import model_file
 from training.data.sources import open_dataset
-from training.recipe import Data, Recipe, Select, Stage, Tokenizer, digest
+from training.recipe import Data, Recipe, Select, Stage, Tokenizer, digest, side_of
 
 Report = Callable[[str, dict[str, Any]], None]  # (stage name, its record) as each stage ends
 
@@ -57,12 +58,13 @@ class Run:
         return self._open(self.recipe.data)
 
     def data(self, stage: Stage) -> Dataset:
-        """What a stage works on: its own data set, or the recipe's."""
-        return self._open(stage.data or self.recipe.data)
+        """What a stage works on: its own data set, or the recipe's, or a column beside its items."""
+        found, side = self._open(stage.data or self.recipe.data), side_of(stage)
+        return found if side is None else found.beside(side, self.sides[side])
 
     def seen_by(self, stage: Stage) -> "Run":
-        """The run, with a reader of the stage's own where the stage has preprocessing of its own."""
-        if stage.preprocess is None:
+        """The run, with a reader of the stage's own where the stage has preprocessing of its own, or other items."""
+        if stage.preprocess is None and side_of(stage) is None:
             return self
         seen = copy(self)
         seen.modality = self.recipe.modality_of(self.path, stage)
@@ -193,23 +195,29 @@ class Run:
         readers = [
             (name, side)
             for name, side in self.sides.items()
-            if side.name == "text" and self.recipe.sides[name].tokens and self.recipe.sides[name].joins is None
+            if self.recipe.reads_words(side.name)
+            and self.recipe.sides[name].tokens
+            and self.recipe.sides[name].joins is None
         ]
-        texts = [data.side(i, name, side) for name, side in readers for i in range(len(data))]
+        texts = [
+            text for name, side in readers for i in range(len(data)) for text in side.texts(data.side(i, name, side))
+        ]
         if self.recipe.reads_words(self.modality.name):
             texts += [text for i in range(len(data)) for text in self.modality.texts(data.read(i, self.modality))]
         assert facts.vocabulary is not None
         file.write_text(tokenizer.train(texts, facts.vocabulary, pairs=facts.pairs, ends=facts.ends))
 
     def _learn(self) -> None:
-        """What the modality must know of the training split, written once."""
+        """What the modality must know of the training split, and each side's of its column, written once."""
         data = self.dataset.split("train")
-        values = (data.read(i, self.modality) for i in range(len(data)))
-        for path, content in self.modality.learnt(values).items():
-            file = self.path / path
-            file.parent.mkdir(exist_ok=True)
-            if not file.exists():
-                file.write_bytes(content)
+        sides = {name: side for name, side in self.sides.items() if self.recipe.sides[name].joins is None}
+        for own, reader in [(data, self.modality), *((data.beside(name, side), side) for name, side in sides.items())]:
+            values = map(partial(own.read, modality=reader), range(len(own)))  # of most modalities none is read
+            for path, content in reader.learnt(values).items():
+                file = self.path / path
+                file.parent.mkdir(exist_ok=True)
+                if not file.exists():
+                    file.write_bytes(content)
 
     def _story(self) -> dict[str, Any]:
         return {

@@ -40,18 +40,17 @@ def asked() -> tuple[Any, list[str], str]:
 
 item, kinds, file = asked()
 if item is not None:
-    fitting = [
-        (one, [kind for kind in kinds if kind in server.searched_by(one, models)]) for one in collections if one.points
-    ]
+    doors = [(one, server.searched_by(one, models).values()) for one in collections if one.points]
+    fitting = [(one, [ask for kind in kinds for ask in asks if ask["modality"] == kind]) for one, asks in doors]
     searched = [(one, fit[0]) for one, fit in fitting if fit][:SEARCHED]
     if isinstance(item, bytes) and searched:
-        items.draw(searched[0][1], item, file)  # a sound plays by its name
+        items.draw(searched[0][1]["modality"], item, file)  # a sound plays by its name
     if not searched:
         st.info(f"No collection here is searched by {' or '.join(kinds) or 'a file of this kind'}.")
-    for one, kind in searched:
+    for one, ask in searched:
         st.subheader(one.name)
         with server.told():
-            found = server.client().search(one.name, item=item, modality=kind, limit=BEST)
+            found = server.client().search(one.name, item=item, limit=BEST, **ask)
         cards.grid(one.name, [hit.model_dump() for hit in found.hits])
     st.stop()
 st.subheader("Collections")

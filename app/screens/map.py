@@ -65,12 +65,12 @@ def found() -> list[int]:
     with st.sidebar:
         with server.told():
             kinds = server.searched_by(info, server.client().models())
-        kind = chosen("Find on the map by", kinds, "by") if len(kinds) > 1 else info.modality
-        wanted = items.given(kind)
+        kind = kinds[chosen("Find on the map by", list(kinds), "by") if len(kinds) > 1 else next(iter(kinds))]
+        wanted = items.given(kind["modality"])
     if wanted is None:
         return []
     with server.told():
-        hits = server.client().search(info.name, item=wanted, modality=kind, limit=MARKED).hits
+        hits = server.client().search(info.name, item=wanted, limit=MARKED, **kind).hits
     st.sidebar.caption(f"{len(hits)} nearest points are circled")
     rows = pc.index_in(pa.array([hit.id for hit in hits]), value_set=points["id"].combine_chunks())
     return [row for row in rows.to_pylist() if row is not None]

@@ -47,7 +47,9 @@ def shown(one: wire.Method) -> None:
 def drawn(checks: list[wire.Check], relation: str) -> go.Figure:
     """Each check as a point with its interval."""
     figure = go.Figure()
-    names = [f"{check.arm} {_SIGN.get(relation, 'over')} {check.baseline}" for check in checks]
+    sign = _SIGN.get(relation, "over")
+    pairs = [[(check.arm, check.baseline), *([check.beyond] if check.beyond else [])] for check in checks]
+    names = [" beyond ".join(f"{one} {sign} {other}" for one, other in own) for own in pairs]
     for verdict, colour in _COLOURS.items():
         own = [(name, check) for name, check in zip(names, checks, strict=True) if check.verdict == verdict]
         if own:

@@ -18,7 +18,7 @@ st.title("Search")
 info = server.choose_collection()
 with server.told():
     kinds = server.searched_by(info, server.client().models())
-kind = chosen("Look for it by", kinds, "by") if len(kinds) > 1 else info.modality
+kind = kinds[chosen("Look for it by", list(kinds), "by") if len(kinds) > 1 else next(iter(kinds))]
 limit = st.sidebar.slider("Results", 6, 60, 18, step=6)
 
 
@@ -29,8 +29,8 @@ def examples(name: str) -> list[str]:
 
 def query() -> dict[str, Any]:
     """What to look for: a dropped item, typed text, or the points that the address names."""
-    item = items.given(kind)
-    base = {"item": item, "modality": kind} if item is not None else {}
+    item = items.given(kind["modality"])
+    base = {"item": item, **kind} if item is not None else {}
     if not base and "id" in st.query_params:
         base = {"id": st.query_params["id"]}
     more = {name: [{"id": id} for id in examples(name)] for name in ("like", "unlike") if examples(name)}

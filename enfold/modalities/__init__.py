@@ -74,7 +74,7 @@ class Modality(ABC, Generic[Value]):
     inline: ClassVar[bool] = False  # an item may stand in a manifest's column that is named as the modality
     rows: ClassVar[bool] = False  # … or be a row of a manifest, all its columns together
     written: ClassVar[bool] = False  # in JSON a string is the item itself, and not its file in base64
-    ragged: ClassVar[bool] = False  # samples differ in length, along the first axis of their arrays
+    ragged: bool = False  # samples differ in length, along the first axis of their arrays
     batch_cost: ClassVar[int] = 32  # of a batch, padding included: more leaves a processor's caches and gets slower
     light_bytes: ClassVar[int] = 0  # up to here, handing an item to a thread takes longer than preparing it
 

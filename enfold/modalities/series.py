@@ -3,7 +3,8 @@
 A decoded series is a `Signal`: float64 [T, C], NaN where nothing was measured, with times and names of channels where
 it has them. Times are sorted; where they have a common step, steps that are left out are put in as missing, else steps
 are counted in their order: so spectra (wavelengths for times) and light curves are series too. The encoder sees the
-last `window` steps, each channel less its mean and over its spread in all that was sent, and where values are missing.
+last `window` steps, each channel less its mean and over its spread in all that was sent, and where values are missing;
+one that reads uneven steps also sees when each was.
 
 A .csv or .parquet file is one series where it is an item: of a folder, of a manifest, of a request. Named as a source
 of its own it is a manifest, as it is for every modality.
@@ -17,10 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema, model_validator
 
 from enfold.errors import BadItem, TooLarge, require
 from enfold.modalities import Arrays, Modality, Part, Sample, Spec, Stored
@@ -46,6 +48,15 @@ class SeriesPreprocess(Spec):
     """From `Signal` to float32 [C, L]; a shorter series has its missing steps before it."""
 
     window: int = Field(336, ge=2)  # steps
+    # Of an encoder that reads so many together, those that are not there as never measured; without, each by itself.
+    channels: int | None = Field(None, ge=1)
+    times: Literal["scaled"] | None = None  # also when each step was: 0 at the first of the window, 1 at its last
+
+    @model_validator(mode="after")
+    def _moments_are_of_all_channels(self) -> "SeriesPreprocess":
+        if self.times is not None and self.channels is None:
+            raise ValueError("times are told to an encoder of so many channels: say how many, channels = 1")
+        return self
 
 
 class SeriesLimits(Spec):
@@ -87,7 +98,10 @@ class Series(Modality[Signal]):
     media_types = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}
     shared_types = {".npy": "application/vnd.numpy"}
     Preprocess, Limits, Json = SeriesPreprocess, SeriesLimits, SeriesJson
-    ragged = True  # along the channels
+
+    def __init__(self, preprocess: Any, limits: Any = None, folder: Path | None = None):
+        super().__init__(preprocess, limits, folder)
+        self.ragged = preprocess is None or preprocess.channels is None  # along the channels
 
     @property
     def input_size(self) -> int:
@@ -106,10 +120,14 @@ class Series(Modality[Signal]):
     def prepare(self, value: Signal, *, parts: bool = False) -> list[Sample]:
         """Samples {"series": float32 [C, L], "measured": float32 [C, L], 1 where the series tells a value}.
 
+        With `times` in the preprocessing also "times" float32 [L]; steps before the first are at 0.
+
         Without `parts` one of the last L steps; with them one of every L, the last moved over the one before. Windows
-        in which nothing was measured are left out. Raises BadItem where none is left.
+        in which nothing was measured are left out. Raises BadItem where none is left, and for too many channels.
         """
-        L, T = self.preprocess.window, len(value.values)
+        L, (T, C), most = self.preprocess.window, value.values.shape, self.preprocess.channels
+        if most is not None and most < C:
+            raise BadItem(f"the series has {C} channels; this model reads {most}: leave out what it was not trained on")
         last = max(T - L, 0)
         starts = [*range(0, last, L), last] if parts else [last]
         if len(starts) > self.limits.max_parts:
@@ -119,7 +137,7 @@ class Series(Modality[Signal]):
             )
         mean, spread = level(value.values)
         origin = {"mean": mean, "spread": spread, "times": value.times, "channels": value.channels}
-        made = [(start, windowed(standardized(value.values[start : start + L], mean, spread), L)) for start in starts]
+        made = [(start, self.window(value, start, mean, spread)) for start in starts]
         told = [(start, arrays) for start, arrays in made if arrays["measured"].any()]
         if not told:
             raise BadItem(f"the last {L} steps of the series hold no value: leave them out")
@@ -132,6 +150,8 @@ class Series(Modality[Signal]):
 
     def collate(self, samples: Sequence[Sample]) -> Arrays:
         """Pad to the most channels: [B, C, L]; of a channel that is not there nothing was measured."""
+        if not self.ragged:
+            return super().collate(samples)
         most = max(map(self.cost, samples))
         batch = {}
         for name in ("series", "measured"):
@@ -146,6 +166,8 @@ class Series(Modality[Signal]):
             raise BadItem(f"series {list(series.shape)} and measured {list(measured.shape)} are not of one shape")
         if not np.isin(measured, (0, 1)).all() or not measured.any((1, 2)).all():
             raise BadItem("measured is 1 for a value and 0 for none, with at least one 1 in an item")
+        if "times" in arrays and not ((arrays["times"] >= 0) & (arrays["times"] <= 1)).all():
+            raise BadItem("times of a window go from 0 at its first step to 1 at its last")
         return samples
 
     def cost(self, sample: Sample) -> int:
@@ -172,6 +194,18 @@ class Series(Modality[Signal]):
                 draw.line(line, fill=ink, width=6, joint="curve")
         page.resize((side, side), Image.Resampling.BOX).save(file, "WEBP", quality=85)
         return file.getvalue()
+
+    def window(self, value: Signal, start: int, mean: np.ndarray, spread: np.ndarray) -> Arrays:
+        """The encoder's inputs of the L steps from `start` on, `level` being that of all of them."""
+        L, spec = self.preprocess.window, self.preprocess
+        seen = slice(start, start + L)
+        arrays = windowed(standardized(value.values[seen], mean, spread), L)
+        if spec.channels is not None:
+            room = ((0, spec.channels - value.values.shape[1]), (0, 0))
+            arrays = {name: np.pad(array, room) for name, array in arrays.items()}
+        if spec.times is not None:
+            arrays["times"] = moments(value, seen, L)
+        return arrays
 
     def _decode(self, data: bytes) -> Signal | np.ndarray:
         """By its first bytes: a file may come without a name."""
@@ -310,6 +344,15 @@ def windowed(values: np.ndarray, length: int) -> Arrays:
         "series": np.ascontiguousarray(np.where(known, filled.T, 0), np.float32),
         "measured": np.ascontiguousarray(known, np.float32),
     }
+
+
+def moments(value: Signal, seen: slice, length: int) -> np.ndarray:
+    """When each of the steps `seen` was, float32 [L] from 0 to 1; by their number where the series has no times."""
+    steps = len(value.values[seen])
+    times = np.arange(steps) if value.times is None else value.times[seen]
+    since = (times - times[0]).astype(np.float64)
+    scaled = since / (since[-1] or 1.0)
+    return np.pad(scaled, (length - steps, 0)).astype(np.float32)
 
 
 def following(times: np.ndarray | None, count: int) -> list[str] | list[float] | None:

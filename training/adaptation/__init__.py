@@ -65,10 +65,16 @@ def finish(head: ClassifyHead, subject: Subject, folder: Path) -> dict[str, floa
     val = classes[logits_of(head, subject.features("val")).argmax(1)] == subject.labels("val")
     return {
         "accuracy": float(right.mean()),
+        "balanced_accuracy": balanced(right, subject.labels("test")),
         "val_accuracy": float(val.mean()),
         "calibration_error": calibration_error(probabilities.max(1), right),
         "temperature": temperature,
     }
+
+
+def balanced(right: np.ndarray, truth: np.ndarray) -> float:
+    """The mean over the classes that there are of the share that is right, [N] and [N]."""
+    return float(np.mean([right[truth == label].mean() for label in np.unique(truth)]))
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

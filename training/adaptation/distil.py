@@ -48,7 +48,7 @@ class Distil(Method):
 
     def example(self, item: Item, rng: np.random.Generator) -> Arrays:
         shown = item.label if item.index in self._labelled else -1
-        return {**self.view(item.value, rng, self.preprocess), "label": np.array(shown)}
+        return {**self.view(item.value, rng), "label": np.array(shown)}
 
     def forward(self, batch: Batch) -> Losses:
         inputs = {name: values for name, values in batch.items() if name != "label"}
@@ -72,7 +72,7 @@ def soft_cross_entropy(logits: Tensor, teacher: Tensor, *, temperature: float) -
 def adapt(stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:
     student = fresh_encoder(run, stage)
     method = Distil.build(student, stage.config, run.modality.preprocess)
-    method.view = plain(run.modality.name)
+    method.view = plain(run.modality)
     method.head = Classifier(student, ClassifierConfig(labels=subject.classes))
     pool = subject.data("train")
     labelled = few_labels(pool, stage.labels, run.seed)

@@ -40,7 +40,7 @@ class FineTune(Method):
     view: Plain
 
     def example(self, item: Item, rng: np.random.Generator) -> Arrays:
-        return {**self.view(item.value, rng, self.preprocess), "label": np.array(item.label)}
+        return {**self.view(item.value, rng), "label": np.array(item.label)}
 
     def forward(self, batch: Batch) -> Losses:
         inputs = {name: values for name, values in batch.items() if name != "label"}
@@ -51,7 +51,7 @@ class FineTune(Method):
 def adapt(stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:
     assert subject.encoder is not None
     tuner = FineTune.build(subject.encoder, stage.config, run.modality.preprocess)
-    tuner.view = plain(run.modality.name)
+    tuner.view = plain(run.modality)
     tuner.head = head_for(stage, run, tuner.encoder, subject.classes, tuner.config.keep_head_layers)
     data = few_labels(subject.data("train"), stage.labels, run.seed)
     folder, settings = run.folder(stage.name), train_config(stage.train)

@@ -53,7 +53,7 @@ class Regressor(Tuner):
     def example(self, item: Item, rng: np.random.Generator) -> Arrays:
         """Its inputs, and its values [K], NaN where they are not known."""
         values = [float(item.payload.get(name, np.nan)) for name in self.config.units]
-        return {**self.view(item.value, rng, self.preprocess), "values": np.array(values, np.float32)}
+        return {**self.view(item.value, rng), "values": np.array(values, np.float32)}
 
     def forward(self, batch: Batch) -> Losses:
         inputs = {name: values for name, values in batch.items() if name != "values"}
@@ -65,7 +65,7 @@ def adapt(stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:
     assert subject.encoder is not None
     torch.manual_seed(run.seed)
     tuner = Regressor.build(subject.encoder, stage.config, run.modality.preprocess)
-    tuner.view = plain(run.modality.name)
+    tuner.view = plain(run.modality)
     few = training_items(stage, run, subject)
     known = truth(few, tuner.config.units)
     for place, name in enumerate(tuner.config.units):

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 
 class LogitScale(nn.Module):
-    """What cosines are multiplied by: learnt as a logarithm, and never more than 100."""
+    """What cosines are multiplied by: learnt as a logarithm, and never less than 1 or more than 100."""
 
-    most = 100.0
+    least, most = 1.0, 100.0
 
     def __init__(self, initial: float = 1 / 0.07):
         super().__init__()
@@ -26,7 +26,7 @@ class LogitScale(nn.Module):
     @torch.no_grad()
     def clamp(self) -> None:
         """After every step; within `forward` it would stop the gradient that leads back."""
-        self.logarithm.clamp_(max=math.log(self.most))
+        self.logarithm.clamp_(math.log(self.least), math.log(self.most))
 
 
 def clip_loss(first: Tensor, second: Tensor, scale: Tensor, *, same: Tensor | None = None) -> Tensor:

@@ -79,6 +79,19 @@ class Dataset:
         except BadItem as error:
             raise type(error)(f"{record.id}: column '{name}': {error}") from None
 
+    def beside(self, name: str, modality: Modality[Any]) -> "Dataset":
+        """What stands in column `name`, as items in place of these: of several texts, one a line, the first.
+
+        Items beside which nothing stands are left out.
+        """
+        records = []
+        for record in self.records:
+            if name in record.payload:
+                stated = str(record.payload[name])
+                place = (None, stated.partition("\n")[0]) if modality.inline else (self.folder / stated, None)
+                records.append(replace(record, path=place[0], value=place[1]))
+        return replace(self, modality=modality.name, records=tuple(records))
+
     def state_of(self, side: str, modality: Modality[Any]) -> str:
         """Changes when anything in that column does, or in the files that it names."""
         stated = [str(record.payload.get(side, "")) for record in self.records]

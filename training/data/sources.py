@@ -316,7 +316,10 @@ def _payload(extra: dict[str, Any]) -> Iterator[tuple[str, str | int | float]]:
     for name, value in extra.items():
         if value is None or value != value:  # missing, or not a number
             continue
-        yield name, value if isinstance(value, str | int | float) else str(value)
+        if isinstance(value, dict | list):
+            yield name, listing.inline(value)
+        else:
+            yield name, value if isinstance(value, str | int | float) else str(value)
 
 
 def _modality(rows: list[Row], manifest: Path, asked: str | None) -> str:

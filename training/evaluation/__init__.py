@@ -81,6 +81,14 @@ class Subject:
         encoder: Any = self.method.text_encoder
         return features(encoder, self.text_inputs(texts))
 
+    def towers(self, split: str) -> dict[str, np.ndarray]:
+        """Embeddings of a split [N, D] by every tower of the method's space: its own items first, then columns."""
+        found = {self.modality.name: self.features(split)}
+        for name, (_, tower) in self.method.towers().items():
+            reader = self.run.sides[name]
+            found[name] = features(tower, self.data(split).beside(name, reader).inputs(reader))
+        return found
+
     def data(self, split: str) -> Dataset:
         if split not in self._data:
             found = self.dataset.split(split)

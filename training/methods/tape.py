@@ -21,7 +21,7 @@ from training.blocks.word_head import WordHead
 from training.encoders import Encoder
 from training.encoders.bert import Bert
 from training.methods import Batch, Item, Losses, Method
-from training.views.protein import plain
+from training.views.protein import random_window
 
 STANDARD = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -49,7 +49,7 @@ class Tape(Method):
         self.register_buffer("standard", torch.from_numpy(tokens(STANDARD)), persistent=False)
 
     def example(self, item: Item, rng: np.random.Generator) -> Arrays:
-        return plain(item.value, rng, self.preprocess)
+        return random_window(item.value, rng, self.preprocess)
 
     def forward(self, batch: Batch) -> Losses:
         longest = int(batch["attention_mask"].sum(1).max())

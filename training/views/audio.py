@@ -14,5 +14,5 @@ def random_window(sound: Sound, rng: np.random.Generator, preprocess: AudioPrepr
     return next(audio.spectra(sound, [start]))
 
 
-def plain(sound: Sound, rng: np.random.Generator, preprocess: AudioPreprocess) -> Arrays:
-    return {"audio": random_window(sound, rng, preprocess)}
+def plain(sound: Sound, rng: np.random.Generator, reader: Audio) -> Arrays:
+    return {"audio": random_window(sound, rng, reader.preprocess)}

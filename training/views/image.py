@@ -11,6 +11,7 @@ from torchvision.transforms import functional as color
 
 from enfold.modalities import Arrays
 from enfold.modalities.image import FILTERS, ImagePreprocess, normalize
+from enfold.modalities.image import Image as ImageReader
 
 _TRIES = 10
 
@@ -32,10 +33,10 @@ def random_resized_crop(
     return whole.resize((size, size), FILTERS["bicubic"], box=random_box(*whole.size, rng, scale, ratio))
 
 
-def plain(image: np.ndarray, rng: np.random.Generator, preprocess: ImagePreprocess) -> Arrays:
+def plain(image: np.ndarray, rng: np.random.Generator, reader: ImageReader) -> Arrays:
     """A crop of half the area or more, mirrored half of the time."""
-    view = random_resized_crop(image, rng, size=preprocess.size, scale=(0.5, 1.0))
-    return {"image": to_array(random_flip(view, rng), preprocess)}
+    view = random_resized_crop(image, rng, size=reader.preprocess.size, scale=(0.5, 1.0))
+    return {"image": to_array(random_flip(view, rng), reader.preprocess)}
 
 
 def random_affine(

@@ -5,15 +5,16 @@ from dataclasses import replace
 import numpy as np
 
 from enfold.modalities import Arrays
-from enfold.modalities.molecule import Molecule, MoleculePreprocess, Structure, Views
+from enfold.modalities.molecule import Molecule, Structure, Views
 
 ALL: tuple[Views, ...] = ("both", "2d", "3d")
 
 
-def plain(value: Structure, rng: np.random.Generator, preprocess: MoleculePreprocess) -> Arrays:
+def plain(value: Structure, rng: np.random.Generator, reader: Molecule) -> Arrays:
     """As the encoder takes it, padded; which views is drawn where there are both."""
+    preprocess = reader.preprocess
     both = preprocess.views == value.views == "both" and value.places is not None
     seen = replace(value, views=ALL[rng.integers(3)]) if both else value
-    arrays = Molecule(preprocess).prepare(seen)[0].arrays
+    arrays = reader.prepare(seen)[0].arrays
     room = preprocess.max_atoms - len(arrays["atoms"])
     return {name: np.pad(one, [(0, room), *[(0, 0)] * (one.ndim - 1)]) for name, one in arrays.items()}

@@ -4,10 +4,14 @@
 import numpy as np
 
 from enfold.modalities import Arrays
-from enfold.modalities.protein import Chain, ProteinPreprocess, framed, tokens
+from enfold.modalities.protein import Chain, Protein, ProteinPreprocess, framed, tokens
 
 
-def plain(value: Chain, rng: np.random.Generator, preprocess: ProteinPreprocess) -> Arrays:
+def plain(value: Chain, rng: np.random.Generator, reader: Protein) -> Arrays:
+    return random_window(value, rng, reader.preprocess)
+
+
+def random_window(value: Chain, rng: np.random.Generator, preprocess: ProteinPreprocess) -> Arrays:
     """input_ids, attention_mask: int64 [T], padded."""
     return window(value, int(rng.integers(starts(value, preprocess))), preprocess)
 

@@ -5,7 +5,7 @@ import numpy as np
 from scipy import ndimage
 
 from enfold.modalities import Arrays
-from enfold.modalities.radiance import Grid, Radiance, RadiancePreprocess
+from enfold.modalities.radiance import Grid, Radiance
 
 _ANGLE, _SCALE = 10.0, (0.9, 1.1)  # degrees about z; our reading, the paper gives none
 
@@ -49,8 +49,8 @@ def random_zoom(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.stack([ndimage.affine_transform(channel, turn, offset, order=1, mode="nearest") for channel in values])
 
 
-def plain(grid: Grid, rng: np.random.Generator, preprocess: RadiancePreprocess) -> Arrays:
+def plain(grid: Grid, rng: np.random.Generator, reader: Radiance) -> Arrays:
     """The whole place, mirrored and turned."""
-    [sample] = Radiance(preprocess).prepare(grid)
+    [sample] = reader.prepare(grid)
     values, _ = random_turn(cropped(sample.arrays["radiance"], sample.arrays["valid"]), np.zeros((0, 6)), rng)
-    return filled(values, preprocess.size)
+    return filled(values, reader.preprocess.size)

@@ -5,6 +5,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from enfold.modalities import Arrays
+from enfold.modalities.table import Row, Table, padded
+
+
+def plain(row: Row, rng: np.random.Generator, reader: Table) -> Arrays:
+    """The row as it is, with as many tokens as the encoder takes."""
+    [sample, *_] = reader.prepare(row)
+    return {name: padded(array, reader.preprocess.max_tokens) for name, array in sample.arrays.items()}
+
 
 def partitions(columns: Sequence[str], count: int, *, overlap: float) -> list[list[str]]:
     """`count` runs of neighbouring columns that together are all of them, each with some of the next one's first.

@@ -193,3 +193,47 @@ def test_a_table_is_a_series_by_default_and_an_array_where_that_is_known():
     assert of_path("a.csv") == of_path("a.parquet") == "series"
     assert of_path("a.npy") != "series"
     assert of_path("a.npy", among=["series"]) == "series"
+
+
+UNEVEN = Series(SeriesPreprocess(window=8, channels=2, times="scaled"))
+MOMENTS = np.array([3, 3.5, 7, 7.1, 9, 13])
+
+
+def test_an_encoder_of_uneven_steps_is_told_when_they_were():
+    value = UNEVEN.read(Signal(COURSE[:6], MOMENTS))
+    [seen] = UNEVEN.prepare(value)
+    np.testing.assert_allclose(seen.arrays["times"], [0, 0, 0, 0.05, 0.4, 0.41, 0.6, 1], atol=1e-6)
+    later = UNEVEN.prepare(UNEVEN.read(Signal(COURSE[:6], 1000 + 2 * MOMENTS)))[0]
+    np.testing.assert_allclose(later.arrays["times"], seen.arrays["times"], atol=1e-6)
+    [counted] = UNEVEN.prepare(UNEVEN.read(COURSE[:6]))
+    np.testing.assert_allclose(counted.arrays["times"][2:], np.linspace(0, 1, 6), atol=1e-6)
+    days = np.datetime64("2020-01-01", "us") + (MOMENTS * 86_400).astype("m8[s]")
+    [dated] = UNEVEN.prepare(UNEVEN.read(Signal(COURSE[:6], days)))
+    np.testing.assert_allclose(dated.arrays["times"], seen.arrays["times"], atol=1e-6)
+    for part in UNEVEN.prepare(UNEVEN.read(COURSE), parts=True):
+        assert (part.arrays["times"][0], part.arrays["times"][-1]) == (0, 1)
+
+
+def test_of_channels_that_are_not_there_nothing_was_measured_and_more_are_refused():
+    one, two = (UNEVEN.prepare(UNEVEN.read(COURSE[:6, :count]))[0] for count in (1, 2))
+    np.testing.assert_array_equal(one.arrays["series"][0], two.arrays["series"][0])
+    assert not one.arrays["measured"][1].any()
+    assert {name: values.shape for name, values in UNEVEN.collate([one, two]).items()} == {
+        "series": (2, 2, 8), "measured": (2, 2, 8), "times": (2, 8),
+    }  # fmt: skip
+    assert (UNEVEN.ragged, MODALITY.ragged) == (False, True)
+    with pytest.raises(BadItem, match="has 3 channels; this model reads 2: leave out"):
+        UNEVEN.prepare(UNEVEN.read(np.ones((6, 3)) * np.arange(6)[:, None]))
+
+
+def test_moments_that_somebody_else_prepared_lie_in_their_window():
+    batch = UNEVEN.collate(UNEVEN.prepare(UNEVEN.read(COURSE[:6])))
+    assert len(UNEVEN.prepared(batch)) == 1
+    with pytest.raises(BadItem, match="times of a window go from 0"):
+        UNEVEN.prepared(batch | {"times": batch["times"] + 1})
+
+
+def test_moments_are_told_to_an_encoder_of_so_many_channels_alone():
+    with pytest.raises(ValueError, match="say how many, channels = 1"):
+        SeriesPreprocess(times="scaled")
+    assert SeriesPreprocess().model_dump(exclude_none=True) == {"window": 336}  # as before there were any

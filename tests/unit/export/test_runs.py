@@ -90,6 +90,15 @@ def test_a_head_of_another_encoder_is_refused(run):
         export_stage(run, "photos", ("longer", "classify"))
 
 
+def test_a_head_on_the_tower_of_a_column_is_not_taken_for_the_items(run):
+    recipe = json.loads((run / "recipe.json").read_bytes())
+    recipe |= {"sides": {"other": {"modality": "image"}}}
+    recipe["stage"][1]["side"] = "other"
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(WrongUse, match="the head of stage 'classify' was fitted on the tower of column 'other'"):
+        export_stage(run, "photos", ("pretrain", "classify"))
+
+
 def test_what_is_no_run_is_told(home, tmp_path):
     with pytest.raises(UnknownName, match="unknown run 'nothing'"):
         export_run("nothing", "mine")

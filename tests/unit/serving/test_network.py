@@ -54,14 +54,15 @@ def network(monkeypatch) -> Iterator[Proxy]:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
+    monkeypatch.setattr(triton, "_PAUSES", (0.01, 0.02, 0.04))
+    monkeypatch.setattr(server, "_FIRST_PAUSE", 0.5)  # three tries in the three seconds of one who waits
     for one in (server, triton):
-        monkeypatch.setattr(one, "_PAUSES", (0.01, 0.02, 0.04))
         monkeypatch.setattr(one, "_SECONDS", 1)
 
 
 @pytest.mark.parametrize(
     ("fault", "tries", "words"),
-    [("refuse", 4, "does not answer"), ("drop", 4, "does not answer"), ("blackhole", 1, "gave no answer in 1 s")],
+    [("refuse", 3, "does not answer"), ("drop", 3, "does not answer"), ("blackhole", 1, "gave no answer in 1 s")],
 )
 def test_a_fault_that_stays_is_a_sentence_after_a_few_tries(network, fault, tries, words):
     index = open_index(settings.load(), "")
@@ -100,7 +101,7 @@ def test_triton_behind_a_network_that_fails(network, fault, tries, words):
 
 @pytest.mark.parametrize(
     ("code", "tries", "error"),
-    [("UNAVAILABLE", 4, "does not answer"), ("INTERNAL", 4, "does not answer"), ("DEADLINE_EXCEEDED", 1, "in 1 s")],
+    [("UNAVAILABLE", 3, "does not answer"), ("INTERNAL", 3, "does not answer"), ("DEADLINE_EXCEEDED", 1, "in 1 s")],
 )
 def test_over_grpc_what_the_server_could_not_do_is_not_the_callers_fault(code, tries, error):
     class Failed(grpc.RpcError):

@@ -65,6 +65,17 @@ def test_wins_are_figures_on_which_an_arm_is_no_worse():
         Check(arm="one", baseline="two", relation="wins")
 
 
+def test_a_gain_beyond_another_is_what_is_left_of_it():
+    """Seed by seed: 0.3 and 0.5 at few labels, 0.1 and 0.1 at all."""
+    found = {"one": [(0.5, 0.8), (0.8, 0.9)], "two": [(0.2, 0.7), (0.3, 0.8)]}
+    runs = {
+        arm: {seed: {"value": few, "figures": {"tune": {"all": more}}} for seed, (few, more) in enumerate(pairs)}
+        for arm, pairs in found.items()
+    }
+    check = Check(arm="one", baseline="two", beyond=("one:tune.all", "two:tune.all"), threshold=0.0)
+    assert judged(check, (0, 1), runs)["value"] == pytest.approx(0.3)
+
+
 def test_one_failing_check_fails_the_claim():
     strict = CHECK.model_copy(update={"threshold": 0.5})
     claim = CLAIM.model_copy(update={"check": (CHECK, strict)})

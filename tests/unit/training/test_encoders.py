@@ -30,6 +30,9 @@ SMALL = {
     "transition_gpt": {"dim": 16, "depth": 2, "positions": 8},
     "sansformer": {"dim": 16, "depth": 1, "max_visits": 8, "visit_codes": 3, "places": 4},
     "gnn": {"dim": 16, "heads": 2},
+    "step_transformer": {"dim": 16, "depth": 2, "heads": 2},
+    "step_cnn": {"channels": 2, "widths": (8, 4)},
+    "column_mlp": {"dim": 16},
     "gpht": {"segment": 8, "pooling": (2, 1), "dim": 16, "depth": 1, "heads": 2},
     "ast": {"mels": 16, "patch": (4, 8), "dim": 16, "depth": 2, "heads": 2},
     "swin3d": {"dim": 12, "depths": (2, 2), "heads": (2, 4), "window": 2},
@@ -61,6 +64,7 @@ VISITS = {
     "about": torch.rand(3, 2, 4, generator=torch.Generator().manual_seed(0)),
 }
 COURSES = torch.randn(3, 2, 32, generator=torch.Generator().manual_seed(0))
+KNOWN = (torch.arange(32) >= torch.tensor([[0], [12], [31]]))[:, None].expand(-1, 2, -1).float()
 GRAPHS = {
     "features": torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(0)),
     "neighbours": torch.tensor([[[2, 3], [1, 0], [1, 4], [3, 0]], [[2, 0], [1, 0], [0, 0], [0, 0]], [[0, 0]] * 4]),
@@ -69,6 +73,9 @@ GRAPHS = {
 INPUTS = {
     "gnn": GRAPHS,
     "gpht": {"series": COURSES, "measured": torch.ones(3, 2, 32)},
+    "step_transformer": {"series": COURSES, "measured": KNOWN, "times": torch.linspace(0, 1, 32).expand(3, -1)},
+    "step_cnn": {"series": COURSES},
+    "column_mlp": ROWS,
     "column_transformer": ROWS,
     "sansformer": VISITS,
     "transition_gpt": TRANSITIONS,
@@ -92,8 +99,8 @@ INPUTS = {
 def test_an_encoder_gives_tokens_and_one_embedding(name: str):
     encoder = build(name, SMALL[name], 32).eval()
     encoded = encoder(INPUTS[name])
-    assert encoded.tokens.ndim == 3  # as wide as the embedding, or half as wide where that is made of two
-    assert encoder.dim // encoded.tokens.shape[2] in (1, 2)
+    assert encoded.tokens.ndim == 3  # as wide as the embedding, or a part of it where that is made of several
+    assert encoder.dim % encoded.tokens.shape[2] == 0
     assert encoded.embedding.shape == (3, encoder.dim)
     if encoder.pooling.startswith("mean") and encoded.token_mask is None:
         torch.testing.assert_close(encoded.embedding, encoded.tokens.mean(1))
@@ -107,6 +114,45 @@ def test_what_is_saved_is_what_is_loaded(name: str, tmp_path: Path):
     torch.testing.assert_close(
         load_encoder(tmp_path)(INPUTS[name]).embedding, encoder(INPUTS[name]).embedding, rtol=0, atol=0
     )
+
+
+def test_padded_steps_are_noughts_in_the_embedding_and_change_nothing():
+    encoder, given = build("step_transformer", SMALL["step_transformer"], 32).eval(), INPUTS["step_transformer"]
+    encoded = encoder(given)
+    real = KNOWN[:, 0] > 0
+    torch.testing.assert_close(encoded.token_mask, real)
+    side_by_side = encoded.embedding.unflatten(1, (32, 16))
+    assert not side_by_side[~real].any()
+    assert side_by_side[real].abs().sum(1).all()
+    hidden = {"series": COURSES + 9 * (KNOWN == 0), "times": given["times"] + (~real).float(), "measured": KNOWN}
+    torch.testing.assert_close(encoder(hidden).embedding, encoded.embedding)
+
+
+def test_a_window_in_which_nothing_was_measured_is_nought():
+    encoder, given = build("step_transformer", SMALL["step_transformer"], 32), INPUTS["step_transformer"]
+    embedding = encoder(given | {"measured": torch.zeros(3, 2, 32)}).embedding
+    assert not embedding.any()
+
+
+def test_a_spectrum_of_the_paper_gives_its_tokens():
+    encoder = build("step_cnn", {}, 2575)
+    assert encoder({"series": torch.randn(2, 3, 2575)}).tokens.shape == (2, 37, 32)
+    assert encoder.dim == 1184
+    with pytest.raises(WrongUse, match="nothing is left of 64 steps after layer 3"):
+        build("step_cnn", {}, 64)
+
+
+def test_the_first_layer_of_a_row_is_linear_in_each_column_whatever_their_order():
+    encoder = build("column_mlp", SMALL["column_mlp"], 32).eval()
+    first, order = [], torch.tensor([3, 0, 6, 1, 5, 2, 4])
+    encoder.net[0].register_forward_hook(lambda module, given, found: first.append(given[0]))
+    for rows in (ROWS, {name: values[:, order] for name, values in ROWS.items()}):
+        encoder(rows)
+    torch.testing.assert_close(first[0], first[1])
+    steps = [encoder(ROWS | {"values": ROWS["values"] + step}) and first[-1] for step in (0.0, 1.0, 2.0)]
+    torch.testing.assert_close(steps[2] - steps[1], steps[1] - steps[0], rtol=1e-4, atol=1e-5)
+    assert (steps[1] - steps[0])[:2].abs().sum(1).all()
+    assert not first[0][2].any()  # a row of nothing adds nothing
 
 
 @pytest.mark.parametrize(("layer", "pooling"), [("gat", "mean"), ("gat", "max"), ("gin", "sum")])

@@ -26,6 +26,7 @@ def test_every_recipe_resolves_in_both_sizes(slug, smoke):
             "'gmml' takes no columns beside the item",
         ),
         ("stage.pretrain.method=stunet", "'stunet' learns from columns beside the item: name them in [sides.*]"),
+        ("stage.evaluate.side=caption", "stage 'evaluate' works on column 'caption'; [sides] names none"),
         ("preprocess.size=0", "'size' is 0"),
         ("stage.pretrain.preprocess={size=0}", "stage.pretrain.preprocess: 'size' is 0"),
         ("slug.x.y=1", "there is no 'slug.x.y' to set"),
@@ -72,6 +73,16 @@ def test_a_stage_may_have_preprocessing_of_its_own():
     stages = {stage.name: stage for stage in facts.stage}
     names = {name: len(facts.modality_of(stage=stages[name]).preprocess.bands) for name in ("colours", "pretrain")}
     assert names == {"colours": 3, "pretrain": 5}
+
+
+def test_a_stage_may_work_on_a_column_with_what_reads_it():
+    facts = recipe.load("astrom3")
+    stages = {stage.name: stage for stage in facts.stage}
+    read = {name: facts.modality_of(stage=stages[name]) for name in ("tune", "tune_colours", "tune_metadata")}
+    assert {name: one.name for name, one in read.items()} == {
+        "tune": "series", "tune_colours": "table", "tune_metadata": "table",
+    }  # fmt: skip
+    assert read["tune_colours"].preprocess.columns == "resources/colours.json"
 
 
 def test_overrides_reach_named_stages():

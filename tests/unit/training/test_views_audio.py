@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from enfold import modalities
 from enfold.errors import WrongUse
 from enfold.modalities.audio import Audio, AudioPreprocess
 from tests.examples import sound
@@ -26,11 +27,11 @@ def test_a_window_comes_from_anywhere_in_a_sound():
 
 def test_a_short_sound_is_its_own_view():
     value = READER.read(sound(np.random.default_rng(0).normal(0, 0.1, 1_000), "FLAC", rate=8_000))
-    view = plain("audio")(value, np.random.default_rng(0), PREPROCESS)["audio"]
+    view = plain(READER)(value, np.random.default_rng(0))["audio"]
     np.testing.assert_array_equal(view, READER.prepare(value)[0].arrays["audio"])
 
 
 def test_a_modality_without_a_plain_view_is_refused():
     for modality in ("text", "volume"):
         with pytest.raises(WrongUse, match=f"no view of {modality} items to train on labels with"):
-            plain(modality)
+            plain(modalities.get(modality)(None))

@@ -62,7 +62,7 @@ def test_only_angles_count():
     torch.testing.assert_close(clip_loss(3 * first, 0.1 * second, SCALE), clip_loss(first, second, SCALE))
 
 
-def test_the_scale_begins_at_one_by_temperature_and_is_held_at_100():
+def test_the_scale_begins_at_one_by_temperature_and_is_held_between_1_and_100():
     scale = LogitScale()
     assert scale().item() == pytest.approx(1 / 0.07)
     with torch.no_grad():
@@ -73,3 +73,7 @@ def test_the_scale_begins_at_one_by_temperature_and_is_held_at_100():
     assert scale.logarithm.grad != 0  # there is a way back
     scale.clamp()
     assert scale().item() == pytest.approx(100)
+    with torch.no_grad():
+        scale.logarithm.fill_(-2.0)
+    scale.clamp()
+    assert scale().item() == pytest.approx(1)

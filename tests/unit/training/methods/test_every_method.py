@@ -1,6 +1,7 @@
 """Laws of every method of the catalogue, on its own recipe at its smoke size: every phase, every turn."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ def items(facts: Recipe) -> list[Item]:
         else:
             files = list(examples(facts.modality).files.values())
             value = facts.modality_of().read(files[i % len(files)])
+            if facts.modality == "series":
+                value = replace(value, values=value.values + rng.normal(size=value.values.shape) * value.values.std(0))
+        rows = {"age": float(rng.uniform(20, 90)), "dose": float(rng.uniform(0, 1))}
+        beside |= {name: dict(rows) for name, side in facts.sides.items() if side.modality == "table"}
         made.append(Item(value, i % 2, i, beside, facts.modality))
     return made
 
@@ -67,10 +72,16 @@ class Case:
             file.parent.mkdir()
             made = self.facts.tokenizer
             file.write_text(tokenizer.train(list(TEXTS), made.vocabulary, pairs=made.pairs, ends=made.ends))
-        reader = self.facts.modality_of(resources)
-        for path, content in reader.learnt(item.value for item in items(self.facts)).items():
-            (resources / path).parent.mkdir(exist_ok=True)
-            (resources / path).write_bytes(content)
+        shown = items(self.facts)
+        seen = [(self.facts.modality_of(resources), [item.value for item in shown])]
+        seen += [
+            (reader, [item.sides[name] for item in shown if name in item.sides])
+            for name, reader in self.facts.sides_of(resources).items()
+        ]
+        for reader, values in seen:
+            for path, content in reader.learnt(values).items():
+                (resources / path).parent.mkdir(exist_ok=True)
+                (resources / path).write_bytes(content)
 
     def made(self, turn: Turn | None = None) -> Method:
         modality, facts = self.facts.modality_of(self.resources, self.stage), self.stage.encoder or self.facts.encoder

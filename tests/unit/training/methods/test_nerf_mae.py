@@ -120,7 +120,7 @@ def test_views_turn_the_place_and_keep_its_filling_at_the_end():
 def test_labels_are_trained_on_with_whole_turned_places():
     grid = Radiance(PREPROCESS).read(npz(**field()))
     [own] = Radiance(PREPROCESS).prepare(grid)
-    seen = [views.plain("radiance")(grid, np.random.default_rng(i), PREPROCESS) for i in range(6)]
+    seen = [views.plain(Radiance(PREPROCESS))(grid, np.random.default_rng(i)) for i in range(6)]
     for one in seen:
         assert {name: values.shape for name, values in one.items()} == {k: v.shape for k, v in own.arrays.items()}
         assert one["radiance"].sum() == pytest.approx(own.arrays["radiance"].sum(), rel=1e-5)
