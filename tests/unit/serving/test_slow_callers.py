@@ -1,6 +1,7 @@
 """Callers that say nothing, or a byte now and then: others are answered meanwhile, and they are cut."""
 
 import asyncio
+import resource
 
 import pytest
 
@@ -59,6 +60,8 @@ def test_a_thousand_idle_and_some_dripping_connections_are_cut_and_keep_nobody_w
         assert http.post("/embed", json={"model": "words", "items": [{"text": "red"}]}).status_code == 200
 
     ask()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a shell's usual 1,024 are fewer than the callers need
     silent, slow, asked = asyncio.run(_scene(int(server.url.rpartition(":")[2]), ask))
     assert asked > 1  # and answered, while they hung on
     assert silent == [b""] * IDLE
