@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from enfold.errors import UnknownName, WrongUse
+from enfold.modalities.molecule import Molecule, MoleculePreprocess
 from export.onnx import encoder_graph
 from tests.unit.training import tiny
 from training.encoders import build, load_encoder, load_pretrained, names, save_encoder
@@ -35,6 +36,7 @@ SMALL = {
     "column_mlp": {"dim": 16},
     "gpht": {"segment": 8, "pooling": (2, 1), "dim": 16, "depth": 1, "heads": 2},
     "ast": {"mels": 16, "patch": (4, 8), "dim": 16, "depth": 2, "heads": 2},
+    "transformer_m": {"dim": 16, "depth": 2, "heads": 2, "kernels": 4},
     "swin3d": {"dim": 12, "depths": (2, 2), "heads": (2, 4), "window": 2},
 }
 OWN = [name for name in names() if name != "joined"]  # whose weights are a bundle's (test_joins.py)
@@ -70,7 +72,11 @@ GRAPHS = {
     "neighbours": torch.tensor([[[2, 3], [1, 0], [1, 4], [3, 0]], [[2, 0], [1, 0], [0, 0], [0, 0]], [[0, 0]] * 4]),
     "kinds": torch.tensor([[1, 1, 1, 1], [1, 2, 0, 0], [1, 0, 0, 0]]),
 }
+_READER = Molecule(MoleculePreprocess(max_atoms=32))
+_SAMPLES = [_READER.prepare(_READER.read(smiles))[0] for smiles in ("CCO", "c1ccccc1O", "O")]
+MOLECULES = {name: torch.from_numpy(array) for name, array in _READER.collate(_SAMPLES).items()}
 INPUTS = {
+    "transformer_m": MOLECULES,
     "gnn": GRAPHS,
     "gpht": {"series": COURSES, "measured": torch.ones(3, 2, 32)},
     "step_transformer": {"series": COURSES, "measured": KNOWN, "times": torch.linspace(0, 1, 32).expand(3, -1)},

@@ -88,7 +88,10 @@ def test_a_training_begins_at_published_weights_and_reads_with_their_tokenizer(t
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ("tokenizer.model=nowhere", r"'nowhere' holds no tokenizer.json: name a model that can be fetched \(minilm\)"),
+        (
+            "tokenizer.model=nowhere",
+            r"'nowhere' holds no tokenizer.json: name a model that can be fetched \(minilm, wordllama\)",
+        ),
         ("tokenizer.vocabulary=400", "name one of them"),
         ("tokenizer={}", "name one of them"),
         ("encoder.config.depth=3", "does not fit this encoder's config"),
