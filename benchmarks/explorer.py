@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from serving.index import Points, arrow
 SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (10_000, 100_000)
 PASSAGES, DIMENSIONS, JITTER = 2_000, 64, 0.02
 SECONDS = 180  # after which a page counts as one that does not open
+MAP_BYTES = 128 * 2**20  # of a request: the places of a million points are 46 MB
 _AT_ONCE = 20_000  # points of an upsert
 _PROGRAM = Path(__file__).parent / "harness/programs/plotly_map.py"
 _ARGUMENTS = [
@@ -48,7 +50,9 @@ def run(quick: bool) -> Result:
         raise Unavailable("there is no browser: install 'chromium'")
     vectors, places, labels = _passages(config)
     rows: list[Row] = []
-    with peers.running(peers.enfold(config, "wordllama"), config.home / "benchmarks") as server:
+    system = peers.enfold(config, "wordllama")
+    system = replace(system, environment=system.environment | {"ENFOLD_MAX_BODY_BYTES": str(MAP_BYTES)})
+    with peers.running(system, config.home / "benchmarks") as server:
         address = f"http://127.0.0.1:{server.port}"
         client = Client(address, timeout_seconds=SECONDS)
         for size in QUICK_SIZES if quick else SIZES:
