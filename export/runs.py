@@ -146,7 +146,7 @@ class FinishedRun:
 
     def _opened(self, facts: Data) -> Dataset:
         found = open_dataset(facts.source, data=settings.load().data, modality=self.recipe.modality_in(facts))
-        return found.only(facts.only).shortened(facts.train_items)
+        return found.only(facts.only).without(facts.exclude).shortened(facts.train_items)
 
     def _made(
         self,

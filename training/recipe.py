@@ -41,6 +41,7 @@ class _Table(BaseModel):
 class Data(_Table):
     source: str  # built-in name, folder, or CSV/Parquet/JSONL manifest
     only: dict[str, tuple[str, ...]] = {}  # column beside the item -> its values of items that are taken
+    exclude: str | None = None  # a CSV file whose column `item` names items of the training split that are left out
     train_items: int | None = Field(None, ge=1)  # at most so many of the training split
 
 

@@ -1,11 +1,13 @@
 """Data health: copies, labels in doubt and odd ones of a collection, to be looked at and listed; and what covers it."""
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import streamlit as st
+from pyarrow import csv
 
 from app import cards, server
 
@@ -28,9 +30,10 @@ def column(name: str) -> np.ndarray:
 
 
 def download(rows: np.ndarray, name: str) -> None:
-    """The whole of a list as a file of ids."""
-    content = "\n".join(["id", *ids[rows]])
-    st.download_button(f"Ids of all {len(rows):,} (CSV)", content, f"{info.name}-{name}.csv", key=name)
+    """The whole of a list as a file of ids and items, which `data.exclude` of a recipe takes."""
+    content = io.BytesIO()
+    csv.write_csv(table.select(["id", "item"]).take(pa.array(rows)), content)
+    st.download_button(f"All {len(rows):,} (CSV)", content.getvalue(), f"{info.name}-{name}.csv", key=name)
 
 
 def points(rows: np.ndarray, notes: list[str]) -> list[dict[str, Any]]:

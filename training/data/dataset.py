@@ -4,6 +4,7 @@ Knows nothing of where the list came from and decodes nothing itself: `read` han
 """
 # N items
 
+import csv
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -128,6 +129,24 @@ class Dataset:
         if not taken:
             raise WrongUse(f"no item of '{self.name}' has {' and '.join(f'{n} {list(v)}' for n, v in values.items())}")
         return self.subset(taken)
+
+    def without(self, listed: str | None) -> "Dataset":
+        """Without training items that column `item` of a CSV file names, as Data health writes it. Raises WrongUse."""
+        if listed is None:
+            return self
+        try:
+            with Path(listed).open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise WrongUse(f"data.exclude: {listed} cannot be read ({error})") from None
+        named = {row.get("item") for row in rows}
+        left = [i for i, record in enumerate(self.records) if record.split != "train" or record.id not in named]
+        if len(left) == len(self):
+            raise WrongUse(
+                f"data.exclude: column 'item' of {listed} names no training item of '{self.name}', whose items are "
+                f"called as {self.records[0].id!r}: take a list that Data health wrote of these items"
+            )
+        return self.subset(left)
 
     def shortened(self, train_items: int | None) -> "Dataset":
         """With at most so many training items, chosen by the hash of their ids; val and test stay whole."""

@@ -79,6 +79,23 @@ def test_shortening_keeps_val_and_test_and_the_same_items_every_time(photos, dat
     assert dataset.shortened(None) is dataset.shortened(1000) is dataset
 
 
+def test_training_items_of_a_list_are_left_out_and_no_others(photos, data, tmp_path):
+    dataset = open_dataset(str(photos), data=data)
+    doubtful, held_out = dataset.split("train").records[0].id, dataset.split("test").records[0].id
+    listed = tmp_path / "list.csv"
+    listed.write_text(f'"id","item"\n"x","{doubtful}"\n"y","{held_out}"\n"z","of another set"\n')
+    left = dataset.without(str(listed))
+    assert {record.id for record in dataset.records} - {record.id for record in left.records} == {doubtful}
+    assert left.fingerprint != dataset.fingerprint
+    assert dataset.without(None) is dataset
+    for content, words in ((f"item\n{held_out}\n", "names no training item"), ("id\nx\n", "names no training item")):
+        listed.write_text(content)
+        with pytest.raises(WrongUse, match=words):
+            dataset.without(str(listed))
+    with pytest.raises(WrongUse, match="cannot be read"):
+        dataset.without(str(tmp_path / "nowhere.csv"))
+
+
 def test_items_are_decoded_by_their_modality(photos, data):
     image = modalities.get("image")(None)
     read = open_dataset(str(photos), data=data).read(3, image)
