@@ -4,6 +4,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
+from app import map_points
 from tests import trained
 from tests.browser.conftest import SCREENSHOTS
 from tests.servers import Running
@@ -40,6 +41,23 @@ def test_values_picked_under_the_map_are_brought_out(page: Page, explorer: str):
     expect(page.get_by_text("20 selected")).to_be_visible(timeout=_MILLISECONDS)
     page.get_by_role("textbox", name="Save this view as").or_(page.get_by_text("Saved views")).first.click()
     expect(page.get_by_label("Save this view as")).to_be_visible(timeout=_MILLISECONDS)
+
+
+def test_a_point_under_the_pointer_is_shown(page: Page, explorer: str, server: Running):
+    with server.client() as client:
+        points = client.layout("shapes")
+    page.goto(f"{explorer}/map?collection=shapes")
+    plot = page.locator(".frame[data-drawn] canvas")
+    expect(plot).to_be_visible(timeout=_MILLISECONDS)
+    box = plot.bounding_box()
+    assert box is not None
+    drawn = map_points.draw(points, None).points.slice(0, 1).to_pylist()[0]
+    half = min(box["width"], box["height"]) / 2  # the whole map fits the smaller side
+    x, y = (box[side] + box[length] / 2 for side, length in (("x", "width"), ("y", "height")))
+    for step in (1, 0):  # it comes to rest there
+        page.mouse.move(x + drawn["x"] * half + step, y - drawn["y"] * half + step)
+    expect(page.get_by_text("similar")).to_have_count(1, timeout=_MILLISECONDS)
+    expect(page.get_by_text(points["item"][0].as_py())).to_be_visible(timeout=_MILLISECONDS)
 
 
 def test_every_page_fits_a_phone_and_the_dark(browser: Browser, explorer: str, server: Running):
