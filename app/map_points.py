@@ -41,7 +41,7 @@ def fields(layout: pa.Table) -> list[str]:
     """Payload fields that can colour the map: numbers, and whatever has fewer values than points."""
     names = [name for name in layout.column_names if name not in POSITIONS]
     return [
-        name for name in names if _distinct(layout[name]) > 1 and (_is_number(layout[name]) or _repeats(layout[name]))
+        name for name in names if (_is_number(layout[name]) or _repeats(layout[name])) and _distinct(layout[name]) > 1
     ]
 
 
@@ -79,7 +79,7 @@ def _normalised(layout: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 def _coloured(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str], list[str]]:
     """Of each row its value's index; names and colours of the values."""
-    if _is_number(column) and _distinct(column) > MOST_VALUES:
+    if _is_number(column) and len(pc.unique(pc.drop_null(column))) > MOST_VALUES:
         return _steps(column)
     counts = pc.value_counts(pc.cast(column, pa.string())).to_pylist()
     counts.sort(key=lambda row: (-row["counts"], row["values"] or ""))
@@ -95,7 +95,7 @@ def _coloured(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str], list[str]
 
 def _steps(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str], list[str]]:
     """A number by its quantiles, from dark to light; what is no number is grey."""
-    numbers = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
+    numbers = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     known = np.isfinite(numbers)
     edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, BINS + 1)))
     codes = np.searchsorted(edges[1:-1], numbers, side="right")

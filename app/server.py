@@ -23,13 +23,13 @@ def collections() -> list[dict[str, Any]]:
     return [info.model_dump() for info in client().collections()]
 
 
-@st.cache_data(ttl=60, show_spinner=False)
+@st.cache_resource(ttl=60, max_entries=6, show_spinner=False)  # an Arrow table is never changed: no copy a rerun
 def layout(collection: str, points: int) -> Any:
     """Arrow table of every point: id, x, y and payload columns. `points` renews the cache when the collection grows."""
     return client().layout(collection)
 
 
-@st.cache_data(ttl=60, show_spinner=False)
+@st.cache_resource(ttl=60, max_entries=6, show_spinner=False)
 def health(collection: str, points: int) -> Any:
     """Arrow table of what was found of every point, with its payload columns."""
     return client().health(collection)

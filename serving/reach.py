@@ -12,7 +12,7 @@ from enfold.client import Client
 from enfold.model import Model
 from enfold.settings import Settings
 from enfold.space import same_space
-from serving import lock
+from serving import lock, views
 from serving.index import Index, Query, arrow, everywhere, open_index
 from serving.jobs.erasure import forget_source
 
@@ -34,6 +34,7 @@ class Local:
 
     def drop_collection(self, name: str) -> None:
         self._index.drop(name)
+        views.forget_all(self._settings, name)
 
     def generations(self, name: str) -> wire.Generations:
         return self._index.generations(name)

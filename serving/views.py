@@ -2,12 +2,14 @@
 
 import os
 import threading
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from enfold import wire
 from enfold.errors import TooLarge, UnknownName
 from enfold.settings import Settings
+from serving.index.names import generation_of
 
 MOST = 200  # of a collection
 _FILE = TypeAdapter(list[wire.View])
@@ -16,7 +18,7 @@ _writing = threading.Lock()
 
 def views(settings: Settings, collection: str) -> list[wire.View]:
     """By name."""
-    file = settings.views / f"{collection}.json"
+    file = _file(settings, collection)
     return _FILE.validate_json(file.read_bytes()) if file.exists() else []
 
 
@@ -41,13 +43,19 @@ def forget(settings: Settings, collection: str, name: str) -> None:
 
 
 def forget_all(settings: Settings, collection: str) -> None:
-    """Those of a collection that is dropped."""
-    (settings.views / f"{collection}.json").unlink(missing_ok=True)
+    """Those of a collection that is dropped; of one of its generations nothing."""
+    if "@" not in collection:
+        _file(settings, collection).unlink(missing_ok=True)
+
+
+def _file(settings: Settings, collection: str) -> Path:
+    """Of a collection, whichever of its generations is named."""
+    return settings.views / f"{generation_of(collection)[0]}.json"
 
 
 def _write(settings: Settings, collection: str, kept: list[wire.View]) -> None:
     settings.views.mkdir(parents=True, exist_ok=True)
-    file = settings.views / f"{collection}.json"
+    file = _file(settings, collection)
     draft = file.with_suffix(".draft")
     draft.write_bytes(_FILE.dump_json(kept, indent=1))
     os.replace(draft, file)

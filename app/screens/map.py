@@ -23,6 +23,13 @@ if not info.has_layout:
     st.stop()
 with server.told():
     points = server.layout(info.name, info.points)
+if not len(points):
+    st.info(f"'{info.name}' has no points: enfold embed SOURCE --model NAME --to index://{info.name}")
+    st.stop()
+if st.session_state.setdefault("mapped", info.name) != info.name:  # lasso and camera are of the map that was left
+    st.session_state["mapped"] = info.name
+    for name in ("lasso", "view"):
+        st.query_params.pop(name, None)
 
 
 @st.cache_resource(ttl=600, max_entries=6, show_spinner="Drawing the map")
@@ -39,15 +46,16 @@ def fields(collection: str, count: int, _points: pa.Table) -> list[str]:
 def numbers(name: str) -> list[float] | None:
     """A list of numbers from the address; what is none of our making counts as absent."""
     try:
-        return [float(number) for number in st.query_params[name].split(",")]
+        found = [float(number) for number in st.query_params[name].split(",")]
     except (KeyError, ValueError):
         return None
+    return found if np.isfinite(found).all() else None
 
 
 def from_link() -> tuple[Polygon | None, list[float] | None]:
     flat, view = numbers("lasso"), numbers("view")
     lasso = [list(pair) for pair in zip(flat[::2], flat[1::2], strict=False)] if flat and len(flat) >= 6 else None
-    return lasso, view if view and len(view) == 3 else None
+    return lasso, view if view and len(view) == 3 and view[0] > 0 else None
 
 
 def keep(lasso: Polygon | None, view: list[float] | None) -> None:

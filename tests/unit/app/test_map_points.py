@@ -72,6 +72,14 @@ def test_a_lasso_holds_what_lies_inside_it(islands):
     assert len(map_points.inside(drawn, None)) == 0
 
 
+def test_a_number_that_no_point_has_is_one_value():
+    places, nothing = np.random.default_rng(0).normal(size=(30, 2)), np.full(30, np.nan)
+    assert (
+        map_points.draw(layout(places, weight=pa.array(nothing, from_pandas=True)), "weight").values[-1]["name"]
+        == "none"
+    )
+
+
 def test_one_point_and_points_in_one_place_are_drawn():
     for places in (np.zeros((1, 2), np.float32), np.ones((5, 2), np.float32)):
         drawn = map_points.draw(layout(places, kind=["a"] * len(places)), "kind")

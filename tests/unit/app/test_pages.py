@@ -172,6 +172,8 @@ def test_the_map_counts_its_points_and_colours_them_by_label(explored: Running):
 
 
 def test_a_link_brings_back_the_lasso_of_the_map_and_nonsense_in_it_is_ignored(explored: Running):
+    for nonsense in ("nonsense", "nan,0,0", "0,0,0", "1,2"):
+        assert not opened(MAP, collection="shapes", view=nonsense, lasso="inf,0,0,0,1,1").exception
     link = {"collection": "shapes", "lasso": "-1,-1,1,-1,1,1,-1,1", "view": "nonsense"}
     page = opened(MAIN, **link).switch_page("screens/map.py").run()
     assert not page.exception
