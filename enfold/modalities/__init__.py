@@ -6,6 +6,7 @@ finds it by suffix. numpy only: decoders are imported inside the functions that 
 
 import base64
 import io
+import json
 import re
 import struct
 import zipfile
@@ -276,3 +277,14 @@ def _in_zip(item: bytes | Path, suffixes: tuple[str, ...]) -> dict[str, tuple[in
 
 def _counted(name: str) -> list[tuple[int, str]]:
     return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"([0-9]+)", name)]
+
+
+def written_bytes(item: Any, kind: str) -> bytes:
+    """Of an item that stands in JSON as it is written: its text, or its object as JSON again. Raises BadItem."""
+    if not isinstance(item, str | dict):
+        raise BadItem(f"a {kind} in a request is a text or an object, not {type(item).__name__}")
+    told = item if isinstance(item, str) else json.dumps(item)
+    try:
+        return told.encode("utf-8", "surrogateescape")  # bytes of a form's file come so
+    except UnicodeEncodeError as error:
+        raise BadItem(f"the {kind} holds a lone surrogate at character {error.start}: it is no Unicode") from None

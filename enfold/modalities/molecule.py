@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from enfold.archives import Slice
 from enfold.errors import BadItem, TooLarge, require
-from enfold.modalities import Arrays, Modality, Part, Sample, Spec, Stored
+from enfold.modalities import Arrays, Modality, Part, Sample, Spec, Stored, written_bytes
 from enfold.modalities.table import padded
 
 # Values of each feature of an atom; 0 is padding. Element, side of a stereocentre, charge, hydrogens, radical
@@ -205,13 +205,7 @@ class Molecule(Modality[Structure]):
 
     def from_json(self, item: MoleculeJson) -> bytes:
         """The text, or the object as the JSON it came in. Raises BadItem."""
-        if not isinstance(item.molecule, str | dict):
-            raise BadItem(f"a molecule in a request is a text or an object, not {type(item.molecule).__name__}")
-        told = item.molecule if isinstance(item.molecule, str) else json.dumps(item.molecule)
-        try:
-            return told.encode("utf-8", "surrogateescape")  # bytes of a form's file come so
-        except UnicodeEncodeError as error:
-            raise BadItem(f"the molecule holds a lone surrogate at character {error.start}: it is no Unicode") from None
+        return written_bytes(item.molecule, self.name)
 
     def prepare(self, value: Structure, *, parts: bool = False) -> list[Sample]:
         """Samples {"atoms": int64 [N, F], "degrees", "placed": int64 [N], "hops": int64 [N, M], "ways": int64

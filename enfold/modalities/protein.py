@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, WithJsonSchema, model_validator
 
 from enfold.archives import Slice
 from enfold.errors import BadItem, TooLarge, require
-from enfold.modalities import Arrays, Modality, Part, Sample, Spec, Stored
+from enfold.modalities import Arrays, Modality, Part, Sample, Spec, Stored, written_bytes
 
 RESIDUES = "ABCDEFGHIKLMNOPQRSTUVWXYZ"  # each with a token of its own; J, leucine or isoleucine, is <unk>
 PAD, MASK, CLS, SEP, UNK = range(5)
@@ -160,13 +160,7 @@ class Protein(Modality[Chain]):
 
     def from_json(self, item: ProteinJson) -> bytes:
         """The text, or the object as the JSON it came in. Raises BadItem."""
-        if not isinstance(item.protein, str | dict):
-            raise BadItem(f"a protein in a request is a text or an object, not {type(item.protein).__name__}")
-        told = item.protein if isinstance(item.protein, str) else json.dumps(item.protein)
-        try:
-            return told.encode("utf-8", "surrogateescape")  # bytes of a form's file come so
-        except UnicodeEncodeError as error:
-            raise BadItem(f"the protein holds a lone surrogate at character {error.start}: it is no Unicode") from None
+        return written_bytes(item.protein, self.name)
 
     def prepare(self, value: Chain, *, parts: bool = False) -> list[Sample]:
         """Samples {"input_ids", "attention_mask": int64 [T]}: the beginning alone, or every window."""
