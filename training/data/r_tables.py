@@ -10,7 +10,19 @@ from typing import Any
 
 import rdata
 
+from training.data.builders import Package
+
 Line = dict[str, float | str | None]
+
+SURVIVAL = Package(
+    registry="debian",
+    name="r-cran-survival",
+    version="3.5-3-1",
+    file="r-cran-survival_3.5-3-1_amd64.deb",
+    size_bytes=5_910_212,
+    sha256="f7b474e37620b54bd0112b3847bbad0a6b75b9c2121d6936548dd74ebd4003d5",
+    wanted=("usr/lib/R/library/survival/data",),
+)  # its tables
 
 
 def of_r(folder: Path, names: list[str]) -> dict[str, list[Line]]:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.data.builders import Facts, Package, write
-from training.data.r_tables import Line, of_r
+from training.data.builders import Facts, write
+from training.data.r_tables import SURVIVAL, Line, of_r
 
 TABLES = ("nafld1", "nafld2", "nafld3")  # persons, measurements, diagnoses
 DIAGNOSES = {"diabetes": "diabetes", "afib": "afib", "stroke": "stroke", "MI": "infarction"}  # event -> payload
@@ -23,17 +23,7 @@ FACTS = Facts(
     modality="records",
     title="Histories: measurements and diagnoses of 15,650 persons of one county over 20 years",
     licence="GPL-2 (r-cran-survival), of the package; of the data themselves not stated",
-    packages=(
-        Package(
-            registry="debian",
-            name="r-cran-survival",
-            version="3.5-3-1",
-            file="r-cran-survival_3.5-3-1_amd64.deb",
-            size_bytes=5_910_212,
-            sha256="f7b474e37620b54bd0112b3847bbad0a6b75b9c2121d6936548dd74ebd4003d5",
-            wanted=("usr/lib/R/library/survival/data",),
-        ),
-    ),
+    packages=(SURVIVAL,),
 )
 
 

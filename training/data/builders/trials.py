@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from training.data.builders import Facts, Package, write
-from training.data.r_tables import Line, cell, of_r
+from training.data.r_tables import SURVIVAL, Line, cell, of_r
 
 ROWS = 2000  # of a table, at most
 
@@ -26,15 +26,7 @@ FACTS = Facts(
     title="Trials: rows of twelve clinical and social studies, each with columns of its own, and what came of them",
     licence="GPL-2 (r-cran-survival) and MIT (lifelines), of the packages; of the data themselves not stated",
     packages=(
-        Package(
-            registry="debian",
-            name="r-cran-survival",
-            version="3.5-3-1",
-            file="r-cran-survival_3.5-3-1_amd64.deb",
-            size_bytes=5_910_212,
-            sha256="f7b474e37620b54bd0112b3847bbad0a6b75b9c2121d6936548dd74ebd4003d5",
-            wanted=("usr/lib/R/library/survival/data",),
-        ),
+        SURVIVAL,
         Package(
             registry="pypi",
             name="lifelines",
