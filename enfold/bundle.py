@@ -59,6 +59,7 @@ class Size(_Facts):
 
     space: str
     dimensions: int = Field(ge=1)
+    tokens: int | None = Field(None, ge=1)
 
 
 class Entry(_Facts):
@@ -69,6 +70,7 @@ class Entry(_Facts):
     space: str  # of the size that is meant when none is named
     joins: str | None = None  # the bundle whose space this is: its own encoder was trained against a tower of that
     dimensions: int = Field(ge=1)
+    tokens: int | None = Field(None, ge=1)  # width of out_tokens, where every row of an item by itself is real
     sizes: dict[str, Size] = {}  # of each size of the bundle, where it has several
     nested: dict[int, str] = {}  # fewer dimensions that it was trained for -> the space of the first so many
     pooling: str  # how tokens became the embedding, in words ("mean", "cls"); inside the graph

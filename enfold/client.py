@@ -131,9 +131,10 @@ class _Api:
         """`wire.UpsertResponse` for an Arrow table of points (see docs/http_api.md for its columns)."""
         return self._run(_arrow_up("POST", f"/collections/{collection}/items", table, wire.UpsertResponse))
 
-    def points(self, collection: str, *, thumbnails: bool = False) -> Any:
-        """Arrow table of every point: id, vector and payload (JSON), and its picture if asked for."""
-        return self._run(_arrow_down(f"/collections/{collection}/items", {"thumbnails": thumbnails}))
+    def points(self, collection: str, *, thumbnails: bool = False, tokens: bool = False) -> Any:
+        """Arrow table of every point: id, vector and payload (JSON), and its picture and its tokens if asked for."""
+        asked = {"thumbnails": thumbnails, "tokens": tokens}
+        return self._run(_arrow_down(f"/collections/{collection}/items", asked))
 
     def search(
         self, collection: str, *, modality: str | None = None, item: Any = None, limit: int = 10, **ask: Any

@@ -5,7 +5,7 @@
 >>> model.predict(["cat.png"])[0].label
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,19 +102,49 @@ class Model:
     def encode(self, samples: Sequence[Sample], entry: str | None = None) -> Arrays:
         """Encoder outputs {"out_embedding": [N, D]}, in the order given; batches hold samples of similar cost."""
         name = self.entry(entry)
-        facts, modality = self.facts(name), self.modalities[name]
-        if not samples:
-            return {"out_embedding": np.zeros((0, facts.dimensions), np.float32)}
-        costs = [modality.cost(sample) for sample in samples]
-        order = sorted(range(len(samples)), key=costs.__getitem__)
-        session = self.session(facts.graph)
-        rows = [
-            session.run(modality.collate([samples[i] for i in batch]), ("out_embedding",))["out_embedding"]
-            for batch in _batches(order, costs, modality.batch_cost)
-        ]
-        embedding = np.empty((len(samples), facts.dimensions), np.float32)
-        embedding[order] = np.concatenate(rows)
+        embedding = np.zeros((len(samples), self.facts(name).dimensions), np.float32)
+        for batch, found in self._passes(samples, range(len(samples)), name, ("out_embedding",)):
+            embedding[batch] = found["out_embedding"]
         return {"out_embedding": embedding}
+
+    def encode_tokens(self, samples: Sequence[Sample], entry: str | None = None) -> tuple[Arrays, list[np.ndarray]]:
+        """What `encode` gives, and the tokens of each sample: unit vectors [T, W].
+
+        Samples of one shape go together, so that no token is of padding. Raises WrongUse for an entry without tokens.
+        """
+        name = self.entry(entry)
+        self.check_tokens(name)
+        embedding = np.zeros((len(samples), self.facts(name).dimensions), np.float32)
+        tokens: list[np.ndarray] = [np.zeros((0, 0), np.float32)] * len(samples)
+        alike: dict[Any, list[int]] = {}
+        for row, sample in enumerate(samples):
+            alike.setdefault(tuple(array.shape for array in sample.arrays.values()), []).append(row)
+        for rows in alike.values():
+            for batch, found in self._passes(samples, rows, name, ("out_embedding", "out_tokens")):
+                embedding[batch] = found["out_embedding"]
+                for row, own in zip(batch, found["out_tokens"], strict=True):
+                    tokens[row] = unit(own)
+        return {"out_embedding": embedding}, tokens
+
+    def check_tokens(self, entry: str) -> int:
+        """How wide the tokens of an entry's items are. Raises WrongUse for an entry without."""
+        if (width := self.facts(entry).tokens) is None:
+            raise WrongUse(
+                f"entry '{entry}' of {self.bundle.ref} gives no vectors of tokens: its encoder has none, or it was "
+                "exported before they were told apart from padding (export or import it again)"
+            )
+        return width
+
+    def _passes(
+        self, samples: Sequence[Sample], rows: Sequence[int], entry: str, outputs: tuple[str, ...]
+    ) -> Iterator[tuple[list[int], Arrays]]:
+        """Some of the samples through the encoder: which of them a batch holds, of similar cost, and its outputs."""
+        if not rows:
+            return
+        modality, session = self.modalities[entry], self.session(self.facts(entry).graph)
+        costs = {row: modality.cost(samples[row]) for row in rows}
+        for batch in _batches(sorted(rows, key=costs.__getitem__), costs, modality.batch_cost):
+            yield batch, session.run(modality.collate([samples[row] for row in batch]), outputs)
 
     def vectors(self, encoded: Arrays, entry: str | None = None) -> np.ndarray:
         """What leaves the house: [N, D], of length 1 if the space says so."""
@@ -280,7 +310,7 @@ class Model:
         return BundleInvalid(f"{self.bundle.ref}: {what}{where}: {first['msg']}")
 
 
-def _batches(order: Sequence[int], costs: Sequence[int], most: int) -> Iterator[list[int]]:
+def _batches(order: Sequence[int], costs: Mapping[int, int], most: int) -> Iterator[list[int]]:
     """Neighbours in an order of rising cost, at most BATCH and so many that their padded cost stays within `most`."""
     batch: list[int] = []
     for index in order:

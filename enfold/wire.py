@@ -112,6 +112,7 @@ class EntryInfo(Record):
     modality: str
     space: str
     dimensions: int
+    tokens: int | None = Field(None, description="numbers of a token's vector, for collections that keep them")
     sizes: dict[str, Size] = Field({}, description="of each size, where the bundle has several")
     limits: dict[str, Any]
 
@@ -153,6 +154,7 @@ class CollectionInfo(Record):
     modality: str
     space: str
     dimensions: int
+    tokens: int | None = None
     points: int
     indexed: int = Field(description="points in the HNSW graph; the rest are searched one by one")
     graph: Literal["small", "built", "building", "lacking"] = Field(
@@ -170,6 +172,9 @@ class NewCollection(Record):
     modality: str
     space: str
     dimensions: int = Field(ge=1, le=65_536)
+    tokens: int | None = Field(
+        None, ge=1, le=65_536, description="numbers of each token's vector, where those are kept for late interaction"
+    )
 
 
 class Generations(Record):
@@ -198,7 +203,10 @@ class Point(Record):
 
 
 class Hit(Point):
-    score: float = Field(description="cosine; of words BM25, of both the fused ranks, of a context Qdrant's own")
+    score: float = Field(
+        description="cosine; of words BM25, of both the fused ranks, of a context Qdrant's own; of late "
+        "interaction the sum over the query's tokens of their best cosines"
+    )
 
 
 class Condition(Record):
@@ -244,6 +252,9 @@ class SearchRequest(Ask, Example):
     context: list[Pair] = Field([], max_length=MOST_EXAMPLES, description="pairs that say which side of the space")
     words: str | None = Field(None, max_length=10_000, description="rank by BM25 of these in the field `words_in`")
     words_in: str = Field("text", description="payload field that is searched for words")
+    late_interaction: bool = Field(
+        False, description="order the best by their tokens: for each of the item's, the likest of theirs (MaxSim)"
+    )
     pipeline: str | None = Field(None, description="of the collection's model, by name: its steps on a text item")
     limit: int = Field(10, ge=1, le=1000)
     offset: int = Field(0, ge=0, le=100_000, description="how many of the best to pass over")

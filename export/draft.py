@@ -37,6 +37,14 @@ def encode_with(encoder: Encoder, heads: Mapping[str, nn.Module] | None = None) 
     return encode
 
 
+@torch.inference_mode()
+def token_width(encoder: Encoder, alone: Arrays) -> int | None:
+    """W of an encoder's tokens [1, T, W] for one item; None if they are not a sequence, or some of them padding."""
+    encoded = encoder({name: torch.from_numpy(array) for name, array in alone.items()})
+    real = encoded.token_mask is None or bool(encoded.token_mask.all())
+    return encoded.tokens.shape[-1] if encoded.tokens.ndim == 3 and real else None
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Real items that the encoder was not trained on, each something that its modality reads."""
@@ -70,6 +78,7 @@ class Draft:
     held_out: HeldOut
     licence: str
     lineage: Lineage
+    tokens: int | None = None  # how wide they are, where an item by itself has no other than real ones
     joint: str | None = None  # the space, where encoders of several modalities share one
     joins: str | None = None  # the bundle whose space that is, where it is another's
     side: str | None = None  # the column that it reads, where the bundle has another entry of its modality
@@ -101,6 +110,7 @@ class Draft:
             space=self.space(),
             joins=self.joins,
             dimensions=self.dimensions,
+            tokens=self.tokens,
             pooling=self.pooling,
             normalize=self.normalize,
             preprocess=self.preprocess,

@@ -72,6 +72,7 @@ def text_draft(path: Path, held_out: HeldOut) -> Draft:
         pooling=folder.pooling,
         normalize=folder.normalize,
         dimensions=encoder.dim,
+        tokens=encoder.dim,
         reference=Reference(prepare, encode_with(encoder)),
         held_out=held_out,
         licence=folder.licence(),

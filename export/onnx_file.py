@@ -80,6 +80,7 @@ def onnx_draft(path: Path, spec: OnnxSpec, spec_folder: Path, held_out: HeldOut)
         pooling=spec.pooling,
         normalize=spec.normalize,
         dimensions=embedding.shape[1],
+        tokens=None if spec.pooling == "none" else embedding.shape[1],
         reference=reference,
         held_out=held_out,
         licence=spec.licence,

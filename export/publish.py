@@ -126,7 +126,7 @@ def _manifest(drafts: Sequence[Draft], name: str, version: int, dropped: dict[st
     last, entries, sizes = drafts[-1], {}, [draft.size for draft in drafts if draft.size is not None]
     for draft in drafts:  # the last of an entry is its largest
         own = [one for one in drafts if one.name == draft.name and one.size is not None]
-        spaces = {str(one.size): Size(space=one.space(), dimensions=one.dimensions) for one in own}
+        spaces = {str(one.size): Size(space=one.space(), dimensions=one.dimensions, tokens=one.tokens) for one in own}
         entries[draft.name] = draft.entry().model_copy(update={"sizes": spaces})
     return Manifest(
         name=name,

@@ -12,7 +12,7 @@ from enfold import settings
 from enfold.bundle import Lineage
 from enfold.errors import UnknownName, WrongUse
 from enfold.modalities import Modality
-from export.draft import Draft, HeldOut, Reference, TaskGraph, encode_with
+from export.draft import Draft, HeldOut, Reference, TaskGraph, encode_with, token_width
 from export.onnx import encoder_graph, task_graph
 from export.parity import enough
 from training.data import builders
@@ -161,7 +161,8 @@ class FinishedRun:
         own = self.recipe.modality_of(self.path, self.stages[stage])
         if saved is not None and modality.name != (saved.head.modality or own.name):
             saved = None  # it answers items of another modality
-        example = modality.collate([modality.prepare(modality.read(item))[0] for item in held_out.items[:3]])
+        samples = [modality.prepare(modality.read(item))[0] for item in held_out.items[:3]]
+        example = modality.collate(samples)
         modules = saved.head.graphs(encoder, example) if saved else {}
         models = {name: task_graph(module) for name, module in modules.items()}
         task = saved.head.task if saved else ""
@@ -175,6 +176,7 @@ class FinishedRun:
             pooling=encoder.pooling,
             normalize=True,
             dimensions=encoder.dim,
+            tokens=token_width(encoder, modality.collate(samples[:1])),
             reference=Reference(
                 lambda item: modality.prepare(modality.read(item))[0].arrays,
                 encode_with(encoder, {task: saved.head} if saved and heads else {}),

@@ -93,6 +93,9 @@ def search(
     words: Annotated[str | None, typer.Option(help="words that the points' text holds (BM25)")] = None,
     where: Annotated[list[str] | None, typer.Option(help="FIELD=VALUE that points must have; may be repeated")] = None,
     pipeline: Annotated[str | None, typer.Option(help="a pipeline of the collection's model, for --text")] = None,
+    late_interaction: Annotated[
+        bool, typer.Option("--late-interaction", help="order the best by their tokens (MaxSim)")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 10,
     model: Annotated[str | None, typer.Option(help="a model of the collection's space")] = None,
     entry: Annotated[str | None, typer.Option(help="which items it is, where a model takes several kinds")] = None,
@@ -110,6 +113,7 @@ def search(
     if not kinds:
         raise WrongUse(f"{item}: no modality reads '{item and item.suffix}' files")
     ask: dict[str, Any] = {"words": words, "pipeline": pipeline, "model": model, "entry": entry}
+    ask["late_interaction"] = late_interaction
     ask["filter"] = [_condition(one) for one in where or ()]
     with Client(reach.address(config) or config.url) as client:
         modality = kinds[0]
@@ -151,6 +155,9 @@ def create_collection(
     collection: Collection,
     model: Annotated[str, typer.Option(help="bundle that will fill it: name, name@version or name@alias")],
     size: Annotated[str | None, typer.Option(help="one of the bundle's sizes; its last if left out")] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="keep the vectors of tokens too, for late interaction")
+    ] = False,
 ) -> dict[str, Any]:
     """An empty collection for the vectors of a bundle."""
     import enfold
@@ -158,7 +165,7 @@ def create_collection(
 
     encoder = enfold.open(model, size=size)
     with reach.collections(settings.load()) as home:
-        return _told(home.create_collection(reach.collection_of(encoder, collection)))
+        return _told(home.create_collection(reach.collection_of(encoder, collection, tokens=tokens)))
 
 
 def show_collection(collection: Collection) -> dict[str, Any]:

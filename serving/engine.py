@@ -5,8 +5,10 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 from prometheus_client import Counter, Histogram
 from pydantic import BaseModel
 
@@ -36,6 +38,7 @@ class Encoded:
     owners: list[int]
     parts: list[Part | None]
     bad: Bad
+    tokens: list[np.ndarray] | None  # [T, W] of each sample, where they were asked for
     cost: int  # of all samples, in the modality's unit: tokens of a text
 
 
@@ -58,22 +61,33 @@ class Engine:
             raise refusal
 
     async def encode(
-        self, model: Model, entry: str, items: Sequence[Any], *, parts: bool = False, strict: bool = True
+        self,
+        model: Model,
+        entry: str,
+        items: Sequence[Any],
+        *,
+        parts: bool = False,
+        strict: bool = True,
+        tokens: bool = False,
     ) -> Encoded:
         """Encoder outputs of items: `enfold.wire`'s, or what the modality reads.
 
         Raises Busy when too much is waiting, and BadItem for the first item that cannot be read; not `strict`, only if
-        none can.
+        none can. With `tokens`, WrongUse for an entry that gives none.
         """
-        batcher = self.batcher(model)
+        batcher, of_tokens = self.batcher(model), None
         with batcher.admitted(entry, len(items)) as ticket:
             prepared, bad = await self._prepare(model, entry, items, parts, strict)
             samples = [sample for group in prepared for sample in group]
-            outputs = await batcher.encode(samples, entry, ticket)
+            if tokens:
+                encode = partial(model.encode_tokens, samples, entry)
+                outputs, of_tokens = await batcher.call(f"{entry} tokens", encode)
+            else:
+                outputs = await batcher.encode(samples, entry, ticket)
         child(ITEMS, model.bundle.ref).inc(len(items) - len(bad))
         owners = [index for index, group in enumerate(prepared) for _ in group]
         cost = sum(map(model.modalities[entry].cost, samples))
-        return Encoded(outputs, owners, [sample.part for sample in samples], bad, cost)
+        return Encoded(outputs, owners, [sample.part for sample in samples], bad, of_tokens, cost)
 
     async def predict(
         self, model: Model, entry: str, items: Sequence[Any], task: str, options: Any, *, strict: bool = True

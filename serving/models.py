@@ -224,6 +224,7 @@ def describe(model: Model) -> wire.ModelInfo:
                 modality=entry.modality,
                 space=entry.space,
                 dimensions=entry.dimensions,
+                tokens=entry.tokens,
                 sizes=entry.sizes,
                 limits=model.modalities[name].limits.model_dump(),
             )

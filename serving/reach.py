@@ -13,8 +13,10 @@ from enfold.model import Model
 from enfold.settings import Settings
 from enfold.space import same_space
 from serving import lock, views
-from serving.index import Index, Query, arrow, everywhere, open_index
+from serving.index import Collection, Index, Query, arrow, everywhere, open_index
 from serving.jobs.erasure import forget_source
+
+_PAGE, _PAGE_OF_TOKENS = 1000, 100  # points read at a time
 
 
 class Local:
@@ -79,12 +81,9 @@ class Local:
     def facets(self, collection: str, field: str) -> list[wire.Facet]:
         return self._index.collection(collection).facet(field)
 
-    def points(self, collection: str, *, thumbnails: bool = False) -> Any:
-        kept = self._index.collection(collection)
-        facts = kept.facts
-        empty = arrow.schema(facts.space, facts.dimensions, facts.model).empty_table()
-        pages = kept.scroll(thumbnails=thumbnails)
-        return pa.concat_tables([empty, *(arrow.to_table(points, facts.model) for points in pages)])
+    def points(self, collection: str, *, thumbnails: bool = False, tokens: bool = False) -> Any:
+        schema, pages = tables(self._index.collection(collection), thumbnails=thumbnails, tokens=tokens)
+        return pa.concat_tables([schema.empty_table(), *pages])
 
     def thumbnail(self, collection: str, id: str) -> bytes:
         return self._index.collection(collection).thumbnail(id)
@@ -102,8 +101,17 @@ class Local:
         self._index.collection(collection).set_notes("health", table)
 
 
-def collection_of(encoder: Model, name: str) -> wire.NewCollection:
-    """A collection for what a bundle's own entry gives."""
+def tables(kept: Collection, *, thumbnails: bool, tokens: bool) -> tuple[pa.Schema, Iterator[pa.Table]]:
+    """Every point, and the schema of the tables that they come in."""
+    facts = kept.facts
+    width = facts.tokens if tokens else None
+    pages = kept.scroll(_PAGE if width is None else _PAGE_OF_TOKENS, thumbnails=thumbnails, tokens=tokens)
+    schema = arrow.schema(facts.space, facts.dimensions, facts.model, width)
+    return schema, (arrow.to_table(points, facts.model) for points in pages)
+
+
+def collection_of(encoder: Model, name: str, *, tokens: bool = False) -> wire.NewCollection:
+    """A collection for what a bundle's own entry gives, with the vectors of tokens or without."""
     facts = encoder.facts()
     return wire.NewCollection(
         name=name,
@@ -112,6 +120,7 @@ def collection_of(encoder: Model, name: str) -> wire.NewCollection:
         modality=facts.modality,
         space=facts.space,
         dimensions=facts.dimensions,
+        tokens=encoder.check_tokens(encoder.entry()) if tokens else None,
     )
 
 

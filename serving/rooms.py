@@ -45,7 +45,7 @@ class Rooms:
         return model, entry_for(model, ask.entry, items)
 
     async def filling(
-        self, facts: wire.NewCollection, ask: wire.Ask, items: Sequence[Any]
+        self, facts: wire.NewCollection, ask: wire.Ask, items: Sequence[Any], *, tokens: bool = False
     ) -> tuple[Model, str, Encoded]:
         """Items through the model that a request names, which must be of the collection's space; else a loaded one."""
         if ask.model is None:
@@ -54,7 +54,7 @@ class Rooms:
         model, entry = await self.meant(ask, items)
         where = f"collection '{facts.name}'"
         same_space(model.facts(entry).space, facts.space, what=f"what {model.bundle.ref} gives", where=where)
-        return model, entry, await self.engine.encode(model, entry, items)
+        return model, entry, await self.engine.encode(model, entry, items, tokens=tokens)
 
 
 def rooms_of(request: Request) -> Rooms:

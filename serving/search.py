@@ -56,6 +56,8 @@ async def _of_request(
         raise WrongUse("say what to look for: by item, vector or id, by 'like' and 'unlike', 'context', or 'words'")
     _check_words(asked.words)
     examples = [*near, *asked.unlike, *(one for pair in asked.context for one in (pair.like, pair.unlike))]
+    if asked.late_interaction:
+        return await _by_tokens(rooms, facts, asked, examples, whole)
     vectors = await _vectors(rooms, kept, facts, asked, examples)
     pairs = vectors[len(near) + len(asked.unlike) :]
     return replace(
@@ -68,11 +70,27 @@ async def _of_request(
     )
 
 
+async def _by_tokens(
+    rooms: Rooms, facts: wire.NewCollection, asked: wire.SearchRequest, examples: list[wire.Example], whole: Query
+) -> Query:
+    if len(examples) != 1 or examples[0].item is None:
+        raise WrongUse("late interaction compares the tokens of one item: send it, and nothing but 'words' beside it")
+    if facts.tokens is None:
+        raise WrongUse(
+            f"collection '{facts.name}' keeps no tokens, by which late interaction would put hits in order: embed into "
+            "one that does, enfold embed … --tokens"
+        )
+    model, entry, encoded = await rooms.filling(facts, asked, [examples[0].item], tokens=True)
+    assert encoded.tokens is not None
+    vector = model.vectors(encoded.outputs, entry)[0]
+    return replace(whole, vector=vector, tokens=encoded.tokens[0], words=asked.words, words_in=asked.words_in)
+
+
 async def _of_pipeline(
     rooms: Rooms, facts: wire.NewCollection, asked: wire.SearchRequest, whole: Query
 ) -> tuple[Query, Rerank | None]:
     text = getattr(asked.item, "text", None)
-    if text is None or asked.like or asked.unlike or asked.context or asked.words is not None:
+    if text is None or asked.like or asked.unlike or asked.context or asked.words is not None or asked.late_interaction:
         raise WrongUse("a pipeline starts from one text: send it as 'item', and nothing else to look for")
     model, _ = await rooms.engine.run(rooms.models.of_space, facts.space, "text")
     known = model.bundle.manifest.pipelines

@@ -33,7 +33,7 @@ from enfold.errors import EnfoldError, SpaceMismatch, UnknownName, WrongUse
 from enfold.modalities import Modality
 from enfold.model import Model
 from enfold.points import point_id
-from serving import heads, oip, openai, openapi, originals, patience, pipelines, rerank, runs, tracing, views
+from serving import heads, oip, openai, openapi, originals, patience, pipelines, reach, rerank, runs, tracing, views
 from serving.batcher import Backlog
 from serving.bodies import errors_of, read, read_json, vectors_as
 from serving.dialects import Dialects
@@ -371,12 +371,10 @@ async def add_items(c: str, request: Request, rooms: InRooms) -> wire.UpsertResp
 
 
 @app.get("/collections/{c}/items", responses=openapi.ARROW)
-def items(c: str, rooms: InRooms, thumbnails: bool = False) -> StreamingResponse:
-    """Every point with its vector and payload, and its picture if asked for, as Arrow."""
-    kept = rooms.index.collection(c)
-    facts = kept.facts
-    tables = (arrow.to_table(points, facts.model) for points in kept.scroll(thumbnails=thumbnails))
-    stream = arrow.write_stream(tables, arrow.schema(facts.space, facts.dimensions, facts.model))
+def items(c: str, rooms: InRooms, thumbnails: bool = False, tokens: bool = False) -> StreamingResponse:
+    """Every point with its vector and payload, and its picture and its tokens if asked for, as Arrow."""
+    schema, tables = reach.tables(rooms.index.collection(c), thumbnails=thumbnails, tokens=tokens)
+    stream = arrow.write_stream(tables, schema)
     return StreamingResponse(stream, media_type=wire.ARROW)
 
 
@@ -540,7 +538,7 @@ async def _set_notes(rooms: Rooms, c: str, kind: str, request: Request) -> wire.
 async def _embedded(rooms: Rooms, facts: wire.NewCollection, asked: wire.AddRequest) -> Points:
     """Raw items as points of a collection."""
     raw = [new.item for new in asked.items]
-    model, entry, encoded = await rooms.filling(facts, asked, raw)
+    model, entry, encoded = await rooms.filling(facts, asked, raw, tokens=facts.tokens is not None)
     about = {"space": facts.space, "bundle": model.bundle.ref, "run": model.bundle.manifest.lineage.run}
     ids, payloads, pictures = [], [], {}
     for new in asked.items:
@@ -549,7 +547,8 @@ async def _embedded(rooms: Rooms, facts: wire.NewCollection, asked: wire.AddRequ
         ids.append(new.id or point_id(str(payload["source"]), str(payload["item"])))
         payloads.append(payload)
         pictures[ids[-1]] = picture
-    return Points(ids, model.vectors(encoded.outputs, entry), payloads, model.facts(entry).space, pictures)
+    vectors, space = model.vectors(encoded.outputs, entry), model.facts(entry).space
+    return Points(ids, vectors, payloads, space, pictures, encoded.tokens)
 
 
 def _upsert(rooms: Rooms, c: str, points: Points) -> int:

@@ -2,7 +2,7 @@
 Qdrant server, so that it is also the way from one to the other.
 
     collection.json    what it is, how many points it has, and the sha256 of the other files
-    points.parquet     id, vector, payload (JSON), thumbnail
+    points.parquet     id, vector, payload (JSON), thumbnail; tokens where the collection keeps them
     layout.parquet     where they lie on the map, if that is known; likewise health.parquet
 """
 
@@ -21,7 +21,6 @@ from serving import reach
 from serving.index import arrow
 
 _FACTS, _POINTS = "collection.json", "points.parquet"
-_ROWS = 1000  # sent at a time
 
 Collection = Annotated[str, typer.Argument(help="name of the collection")]
 
@@ -44,7 +43,7 @@ def snapshot(
     try:
         with reach.collections(settings.load()) as home:
             info = home.collection(collection)
-            points = home.points(collection, thumbnails=True)
+            points = home.points(collection, thumbnails=True, tokens=True)
             parquet.write_table(points, draft / _POINTS, compression="zstd")
             for kind, schema in arrow.NOTES.items():
                 if getattr(info, f"has_{kind}"):
@@ -78,8 +77,8 @@ def restore(
         if home.create_collection(new).points:
             raise Conflict(f"collection '{new.name}' has points: drop it first, or give another --name")
         points = parquet.read_table(folder / _POINTS)
-        for at in range(0, len(points), _ROWS):
-            home.upsert(new.name, points.slice(at, _ROWS))
+        for piece in arrow.pieces(points):
+            home.upsert(new.name, piece)
         for kind in arrow.NOTES:
             if f"{kind}.parquet" in facts.files:
                 getattr(home, f"set_{kind}")(new.name, parquet.read_table(folder / f"{kind}.parquet"))

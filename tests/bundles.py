@@ -61,18 +61,24 @@ def text_bundle(
     table: np.ndarray | None = None,
     tasks: Any = None,
     others: dict[str, Any] | None = None,
+    tokens: bool = False,
 ) -> Bundle:
-    """Words -> a mean of word vectors, padding left out -> `width` features; with `others`, graphs of the tasks."""
+    """Words -> a mean of word vectors, padding left out -> `width` features; with `others`, graphs of the tasks; with
+    `tokens`, the word vectors too."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     table = np.random.default_rng(seed).normal(size=(len(WORDS), width)) if table is None else table
     graphs = {"encode_text": _mean_of_tokens(table)}
+    if tokens:
+        shape = ["B", "T", table.shape[1]]
+        graphs["encode_text"].graph.output.append(helper.make_tensor_value_info("out_tokens", TensorProto.FLOAT, shape))
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A:0 $B:1")
     preprocess = {"tokenizer": "resources/tokenizer.json", "max_tokens": 8, "overlap_tokens": 2}
     golden = {"input_ids": np.array([[2, 6], [3, 7]]), "attention_mask": np.ones((2, 2), np.int64)}
     entry = _entry("text", preprocess, {"table": table}, table.shape[1])
+    entry = entry.model_copy(update={"tokens": table.shape[1] if tokens else None})
     resources = {"resources/tokenizer.json": tokenizer.to_str()}
     return _write(store, name, entry, graphs | (others or {}), golden, tasks or {}, resources)
 
@@ -501,10 +507,10 @@ def _mean_of_tokens(table: np.ndarray) -> onnx.ModelProto:
     """A mean of the rows [V, D] of an item's tokens, padding left out."""
     node = helper.make_node
     nodes = [
-        node("Gather", ["table", "input_ids"], ["tokens"]),
+        node("Gather", ["table", "input_ids"], ["out_tokens"]),
         node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
         node("Unsqueeze", ["mask", "last"], ["wide"]),
-        node("Mul", ["tokens", "wide"], ["real"]),
+        node("Mul", ["out_tokens", "wide"], ["real"]),
         node("ReduceSum", ["real", "one"], ["total"], keepdims=0),
         node("ReduceSum", ["mask", "one"], ["count"], keepdims=1),
         node("Div", ["total", "count"], ["out_embedding"]),

@@ -30,10 +30,13 @@ def examples(name: str) -> list[str]:
 def query() -> dict[str, Any]:
     """What to look for: a dropped item, typed text, or the points that the address names."""
     item = items.given(kind["modality"])
-    base = {"item": item, **kind} if item is not None else {}
+    base: dict[str, Any] = {"item": item, **kind} if item is not None else {}
     if not base and "id" in st.query_params:
         base = {"id": st.query_params["id"]}
     more = {name: [{"id": id} for id in examples(name)] for name in ("like", "unlike") if examples(name)}
+    if item is not None and info.tokens is not None and not more:
+        meaning = "Put the best in order by their tokens: for each of the item's, the likest of theirs (MaxSim)"
+        base["late_interaction"] = st.sidebar.checkbox("Late interaction", help=meaning)
     return base | more
 
 

@@ -22,6 +22,7 @@ class Points:
     vectors     float32 [N, D]
     payloads    JSON objects
     thumbnails  WebP of those points that have a picture, by id
+    tokens      float32 [T, W] of each point, T its own, where the collection keeps them
     """
 
     ids: Sequence[str]
@@ -29,6 +30,7 @@ class Points:
     payloads: Sequence[dict[str, Any]]
     space: str
     thumbnails: dict[str, bytes] = field(default_factory=dict)
+    tokens: Sequence[np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Query:
     vector     float32 [D]: by cosine
     context    pairs of vectors [D], of which the first is better; with a vector, only the order among equals is its own
     words      by BM25 in the payload field `words_in`; beside a vector or a context, both rankings are fused
+    tokens     float32 [T, W]: what the other rankings find is put in order by the sum, over these, of the best cosine
+               to a token of the point (late interaction, Khattab and Zaharia 2020); `exact`, of all points
     but        ids that shall not be found
     filter     all conditions hold; or one filter in Qdrant's own words, which has paths where conditions have names
     diversity  0: the nearest to the vector; towards 1: the less alike (maximal marginal relevance)
@@ -48,7 +52,8 @@ class Query:
     words: str | None = None
     words_in: str = "text"
     fuse: Literal["rrf", "dbsf"] = "rrf"
-    depth: int = 100  # of each ranking that is fused, and of what diversity chooses from
+    tokens: np.ndarray | None = None
+    depth: int = 100  # of each ranking that is fused or put in order by tokens, and of what diversity chooses from
     but: Sequence[str] = ()
     filter: Sequence[wire.Condition] | dict[str, Any] = ()
     limit: int = 10
@@ -86,8 +91,8 @@ class Collection(Protocol):
     def delete(self, *, ids: Sequence[str] = (), source: str | None = None) -> int:
         """Erase points by id and by source: how many there were."""
 
-    def scroll(self, size: int = 1000, *, thumbnails: bool = False) -> Iterator[Points]:
-        """Every point, `size` at a time, by id; with its picture where that is asked for."""
+    def scroll(self, size: int = 1000, *, thumbnails: bool = False, tokens: bool = False) -> Iterator[Points]:
+        """Every point, `size` at a time, by id; with its picture, and with its tokens, where that is asked for."""
 
     def optimize(self) -> None:
         """Build the search graph over points that lack one, where there are enough; returns when done, while others

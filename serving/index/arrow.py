@@ -1,6 +1,7 @@
 """Points and layouts as Arrow tables: what travels in bulk and what lies in shards.
 
-points   id string · vector fixed_size_list<float32>[D] · payload string (JSON) · thumbnail binary, may be absent
+points   id string · vector fixed_size_list<float32>[D] · payload string (JSON) · thumbnail binary, may be absent ·
+         tokens list<fixed_size_list<float32>[W]>, absent where none are kept
          schema metadata: space, and where it is known model
 layout   id string · x float32 · y float32
 health   id string · nearest string · likeness float32 · copy_of string? · oddity float32 · agreement float32? ·
@@ -10,7 +11,7 @@ health   id string · nearest string · likeness float32 · copy_of string? · o
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +44,59 @@ HEALTH = pa.schema(
 NOTES = {"layout": LAYOUT, "health": HEALTH}  # what may be kept beside the points of a collection
 
 
-def schema(space: str, dimensions: int, model: str = "") -> pa.Schema:
+_SENT_ROWS, _SENT_BYTES = 1000, 16 * 2**20  # of a table that goes to an index in one piece
+
+
+def schema(space: str, dimensions: int, model: str = "", tokens: int | None = None) -> pa.Schema:
     fields = [
         ("id", pa.string()),
         ("vector", pa.list_(pa.float32(), dimensions)),
         ("payload", pa.string()),
         ("thumbnail", pa.binary()),
     ]
+    fields += [] if tokens is None else [("tokens", pa.list_(pa.list_(pa.float32(), tokens)))]
     return pa.schema(fields, metadata={"space": space, "model": model})
 
 
 def to_table(points: Points, model: str = "") -> pa.Table:
-    flat = pa.array(np.ascontiguousarray(points.vectors, np.float32).reshape(-1))
-    dimensions = points.vectors.shape[1]
+    dimensions, tokens = points.vectors.shape[1], None
     columns = [
         pa.array(points.ids, pa.string()),
-        pa.FixedSizeListArray.from_arrays(flat, dimensions),
+        of_vectors(points.vectors),
         pa.array([orjson.dumps(payload, default=str).decode() for payload in points.payloads], pa.string()),
         pa.array([points.thumbnails.get(id) for id in points.ids], pa.binary()),
     ]
-    return pa.table(columns, schema=schema(points.space, dimensions, model))
+    if points.tokens is not None:
+        columns.append(of_tokens(points.tokens))
+        tokens = columns[-1].type.value_type.list_size
+    return pa.table(columns, schema=schema(points.space, dimensions, model, tokens))
+
+
+def of_vectors(vectors: np.ndarray) -> pa.FixedSizeListArray:
+    """float32 [N, D] as a column."""
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def of_tokens(tokens: Sequence[np.ndarray]) -> pa.ListArray:
+    """float32 [T, W] each, of one or more points, as a column."""
+    ends = np.cumsum([0, *map(len, tokens)])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), of_vectors(np.concatenate(tokens)))
+
+
+def to_tokens(column: pa.ChunkedArray) -> list[np.ndarray]:
+    """float32 [T, W] of each row."""
+    rows = column.combine_chunks()
+    flat = rows.flatten().flatten().to_numpy(zero_copy_only=False)
+    ends = np.cumsum(rows.value_lengths().to_numpy(zero_copy_only=False))[:-1]
+    return np.split(flat.reshape(-1, rows.type.value_type.list_size), ends)
+
+
+def pieces(table: pa.Table) -> Iterator[pa.Table]:
+    """A table of points, so many rows at a time as an index takes in one request."""
+    rows = max(1, min(_SENT_ROWS, _SENT_BYTES * len(table) // max(table.nbytes, 1)))
+    for at in range(0, len(table), rows):
+        yield table.slice(at, rows)
 
 
 def to_points(table: pa.Table) -> Points:
@@ -77,7 +111,11 @@ def to_points(table: pa.Table) -> Points:
     if "thumbnail" in table.column_names:
         pictures = _column(table, "thumbnail", pa.types.is_binary, "binary", nulls=True).to_pylist()
         thumbnails = {id: picture for id, picture in zip(ids, pictures, strict=True) if picture}
-    return Points(ids, vectors, payloads, space, thumbnails)
+    tokens = None
+    if "tokens" in table.column_names:
+        kept = _column(table, "tokens", _is_tokens, "list<fixed_size_list<float32>[W]>")
+        tokens = to_tokens(kept) if len(kept) else []
+    return Points(ids, vectors, payloads, space, thumbnails, tokens)
 
 
 def read_stream(data: bytes) -> pa.Table:
@@ -152,6 +190,10 @@ def _column(table: pa.Table, name: str, fits: Any, wanted: str, nulls: bool = Fa
 
 def _is_vector(kind: pa.DataType) -> bool:
     return bool(pa.types.is_fixed_size_list(kind) and pa.types.is_float32(kind.value_type))
+
+
+def _is_tokens(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and _is_vector(kind.value_type))
 
 
 def _vectors(column: pa.ChunkedArray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """What no engine may be given: vectors, payloads and queries that make no sense, each refused in a sentence."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 
 from enfold import wire
-from enfold.errors import WrongUse
+from enfold.errors import Conflict, WrongUse
 from enfold.space import same_space
 from serving.index import Points, Query
 from serving.index.names import uuid_of
@@ -19,6 +20,7 @@ def check_points(points: Points, facts: wire.NewCollection) -> list[str]:
     """Ids of points that a collection can keep. Raises SpaceMismatch, or WrongUse naming the first that it cannot."""
     same_space(points.space, facts.space, what="what is sent", where=f"collection '{facts.name}'")
     check_vectors(points.vectors, facts)
+    _check_tokens(points.tokens, facts)
     ids = [uuid_of(id) for id in points.ids]
     for id, payload in zip(ids, points.payloads, strict=True):
         if not is_flat(payload):
@@ -41,10 +43,38 @@ def check_vectors(vectors: np.ndarray, facts: wire.NewCollection) -> None:
         raise WrongUse("a vector holds a number that is not finite")
 
 
+def _check_tokens(tokens: Sequence[np.ndarray] | None, facts: wire.NewCollection) -> None:
+    if (tokens is None) != (facts.tokens is None):
+        kept = (
+            "keeps no tokens" if facts.tokens is None else f"keeps the tokens of its points, of {facts.tokens} numbers"
+        )
+        sent = "none came" if tokens is None else "some came"
+        raise WrongUse(f"collection '{facts.name}' {kept}, and {sent} (column 'tokens' of a table)")
+    for one in tokens or ():
+        if one.ndim != 2 or not len(one) or one.shape[1] != facts.tokens:
+            has = f"collection '{facts.name}' holds, of each point, one or more tokens of {facts.tokens} numbers"
+            raise WrongUse(f"{has}; these are of shape {list(one.shape)}")
+        if not np.isfinite(one).all():
+            raise WrongUse("a token holds a number that is not finite")
+
+
+def check_same(new: wire.NewCollection, have: wire.NewCollection, where: str) -> None:
+    """Raises SpaceMismatch or Conflict unless what is asked for is what is there."""
+    same_space(new.space, have.space, what=f"'{new.model}'", where=f"collection '{where}'")
+    if new.tokens != have.tokens:
+        kept = "no tokens" if have.tokens is None else f"tokens of {have.tokens} numbers"
+        wanted = "none" if new.tokens is None else f"some of {new.tokens}"
+        raise Conflict(f"collection '{where}' keeps {kept}, and {wanted} are asked for: see --tokens")
+
+
 def check_query(asked: Query, facts: wire.NewCollection) -> None:
     for one in (asked.vector, *(side for pair in asked.context for side in pair)):
         if one is not None:
             check_vectors(one[None], facts)
+    if asked.tokens is not None:
+        _check_tokens([asked.tokens], facts)
+        if asked.diversity or asked.context:
+            raise WrongUse("late interaction is of one item: leave out 'diversity' and 'context'")
     if asked.diversity and (asked.vector is None or asked.context or asked.words is not None):
         raise WrongUse("'diversity' is of a search by likeness alone: leave out 'words' and 'context'")
     if asked.diversity and (reach := asked.limit + asked.offset) > MOST_DIVERSE:

@@ -45,6 +45,7 @@ _WORDS = engine.TextIndexParams(
     phrase_matching=True,  # without it a filter by a phrase finds nothing, and says nothing
     scoring=True,
 )
+_MAIN, _TOKENS = "", "tokens"  # names of a point's vectors
 _FUSIONS: dict[str, Any] = {"rrf": engine.Fusion.Rrf(60), "dbsf": engine.Fusion.Dbsf()}
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,17 @@ class EdgeCollection:
         check_room(folder.parent)
         first = folder / "shard-1"
         first.mkdir(parents=True)
-        vectors = {"": engine.EdgeVectorParams(new.dimensions, engine.Distance.Cosine)}
+        vectors = {_MAIN: engine.EdgeVectorParams(new.dimensions, engine.Distance.Cosine)}
+        if (
+            new.tokens is not None
+        ):  # only ever compared with a few points: a graph of them would cost more than it gives
+            vectors[_TOKENS] = engine.EdgeVectorParams(
+                new.tokens,
+                engine.Distance.Cosine,
+                on_disk=True,
+                multivector_config=engine.MultiVectorConfig(engine.MultiVectorComparator.MaxSim),
+                hnsw_config=engine.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=0),
+            )
         optimizers = engine.EdgeOptimizersConfig(indexing_threshold=GRAPH_KIB)
         engine.EdgeShard.create(str(first), engine.EdgeConfig(vectors, optimizers=optimizers)).close()
         (folder / "collection.json").write_text(new.model_dump_json(indent=1))
@@ -85,7 +96,7 @@ class EdgeCollection:
         return wire.CollectionInfo(
             **self.facts.model_dump(),
             points=shard.points_count,
-            indexed=shard.indexed_vectors_count,
+            indexed=self._indexed(shard),
             graph="building" if self._optimizing.locked() else self._graph(shard),
             **{f"has_{kind}": self._notes_file(kind).exists() for kind in arrow.NOTES},
         )
@@ -94,7 +105,8 @@ class EdgeCollection:
         ids, built = self._checked(points)
         if not ids:
             return 0
-        more = 2 * (points.vectors.nbytes + sum(map(len, points.thumbnails.values())))  # the log's and its own
+        numbers = points.vectors.nbytes + sum(one.nbytes for one in points.tokens or ())
+        more = 2 * (numbers + sum(map(len, points.thumbnails.values())))  # the log's and its own
         with self._writing, self._reading():
             check_room(self._folder, more)
             if points.thumbnails:
@@ -114,13 +126,19 @@ class EdgeCollection:
             must_not=[engine.HasIdCondition({uuid_of(id) for id in asked.but})] if asked.but else [],
         )
         how = engine.SearchParams(exact=asked.exact)
-        fused = len(rankings) > 1
+        query: Any = rankings[0] if len(rankings) == 1 else _FUSIONS[asked.fuse]
+        if asked.tokens is not None:
+            tokens: Any = asked.tokens
+            query = engine.Query.Nearest(tokens, using=_TOKENS)
+            rankings = [] if asked.exact else rankings
         depth = max(asked.depth, asked.limit + asked.offset)
         request = engine.QueryRequest(
             asked.limit,
             offset=asked.offset,
-            query=_FUSIONS[asked.fuse] if fused else rankings[0],
-            prefetches=[engine.Prefetch(depth, query=one, filter=keep, params=how) for one in rankings if fused],
+            query=query,
+            prefetches=[
+                engine.Prefetch(depth, query=one, filter=keep, params=how) for one in rankings if one is not query
+            ],
             filter=keep,
             score_threshold=asked.min_score,
             params=how,
@@ -132,7 +150,7 @@ class EdgeCollection:
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
         with self._reading() as shard:
-            records = shard.retrieve([uuid_of(id) for id in ids], False, True)
+            records = shard.retrieve([uuid_of(id) for id in ids], False, [_MAIN])
         found = {str(record.id): record.vector for record in records}
         for id in ids:
             if uuid_of(id) not in found:
@@ -167,15 +185,18 @@ class EdgeCollection:
                 self._thumbnails.delete(doomed)
         return len(doomed)
 
-    def scroll(self, size: int = 1000, *, thumbnails: bool = False) -> Iterator[Points]:
-        records = self._records(size, with_payload=True, with_vector=True)
+    def scroll(self, size: int = 1000, *, thumbnails: bool = False, tokens: bool = False) -> Iterator[Points]:
+        tokens = tokens and self.facts.tokens is not None
+        records = self._records(size, with_payload=True, with_vector=[_MAIN, _TOKENS] if tokens else [_MAIN])
         while page := list(islice(records, size)):
-            if any(len(record.vector or ()) != self.facts.dimensions for record in page):
+            vectors = [record.vector[_MAIN] if tokens else record.vector for record in page]
+            if any(len(vector or ()) != self.facts.dimensions for vector in vectors):
                 raise Unavailable(f"collection '{self.facts.name}' is damaged: a point of it has lost its vector")
-            vectors = np.array([record.vector for record in page], np.float32)
             ids = [str(record.id) for record in page]
             pictures = {id: webp for id in ids if (webp := self._thumbnails.get(id))} if thumbnails else {}
-            yield Points(ids, vectors, [record.payload for record in page], self.facts.space, pictures)
+            of_tokens = [np.array(record.vector[_TOKENS], np.float32) for record in page] if tokens else None
+            payloads = [record.payload for record in page]
+            yield Points(ids, np.array(vectors, np.float32), payloads, self.facts.space, pictures, of_tokens)
 
     def optimize(self) -> None:
         with self._optimizing, suppress(UnknownName):  # dropped meanwhile
@@ -253,8 +274,11 @@ class EdgeCollection:
     def _checked(self, points: Points) -> tuple[list[str], list[engine.Point]]:
         """Ids and engine points, or the sentence that says which of them cannot be kept."""
         ids = check_points(points, self.facts)
+        vectors: Any = points.vectors
+        if points.tokens is not None:
+            vectors = [{_MAIN: one, _TOKENS: own} for one, own in zip(points.vectors, points.tokens, strict=True)]
         built = []
-        for id, vector, payload in zip(ids, points.vectors, points.payloads, strict=True):
+        for id, vector, payload in zip(ids, vectors, points.payloads, strict=True):
             try:
                 built.append(engine.Point(id, vector, payload))
             except (ValueError, TypeError) as error:
@@ -324,11 +348,16 @@ class EdgeCollection:
     def _graph(self, shard: Any) -> Any:
         """Of a shard's facts: `lacking` is a graph that enough points are not in, growing with those that are, so that
         building stays a constant share of writing."""
-        kib = self.facts.dimensions * 4 / 1024
-        lacking = (shard.points_count - shard.indexed_vectors_count) * kib
-        if lacking > max(GRAPH_KIB, shard.indexed_vectors_count * kib / 2):
+        kib, indexed = self.facts.dimensions * 4 / 1024, self._indexed(shard)
+        lacking = (shard.points_count - indexed) * kib
+        if lacking > max(GRAPH_KIB, indexed * kib / 2):
             return "lacking"
-        return "built" if shard.indexed_vectors_count else "small"
+        return "built" if indexed else "small"
+
+    def _indexed(self, shard: Any) -> int:
+        """Points in the graph; the engine counts a point's tokens as one more vector, though they are in none."""
+        count: int = shard.indexed_vectors_count
+        return count if self.facts.tokens is None else count // 2
 
     def _adopt(self, draft: Path) -> None:
         """Bring the copy up to date and let it take the shard's place."""

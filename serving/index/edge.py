@@ -16,8 +16,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from enfold import wire
 from enfold.errors import Conflict, Unavailable, UnknownName
-from enfold.space import same_space
 from serving import lock
+from serving.index.checks import check_same
 from serving.index.collection import EdgeCollection
 from serving.index.names import generation_of
 
@@ -47,7 +47,7 @@ class EdgeIndex:
         with self._opening:
             if new.name in self.names():
                 have = self.collection(new.name)
-                same_space(new.space, have.facts.space, what=f"'{new.model}'", where=f"collection '{new.name}'")
+                check_same(new, have.facts, new.name)
                 return have
             self._mean(new.name, Meant())  # a removal may have been killed before it forgot what the name meant
             return self._make(new, 1)
@@ -89,7 +89,7 @@ class EdgeIndex:
             kept = self.generations(new.name)
             if (newest := kept.all[-1]) != kept.live:
                 have = self.collection(f"{new.name}@{newest}").facts
-                same_space(new.space, have.space, what=f"'{new.model}'", where=f"collection '{new.name}@{newest}'")
+                check_same(new, have, f"{new.name}@{newest}")
             else:
                 self._make(new, newest + 1)
             return self.generations(new.name)

@@ -29,15 +29,15 @@ from qdrant_client.http.exceptions import ApiException
 from enfold import wire
 from enfold.errors import Conflict, Unavailable, UnknownName, WrongUse
 from enfold.settings import Settings
-from enfold.space import same_space
 from serving.index import Points, Query, arrow, filters, quantised
-from serving.index.checks import check_points, check_query, kind_of
+from serving.index.checks import check_points, check_query, check_same, kind_of
 from serving.index.names import generation_of, path_of, uuid_of
 
 T = TypeVar("T")
 MAX_FACETS = 1000
 PAGE = 1000  # points of one request
-_WRITTEN_PAGE = 250  # points of one write: with their thumbnails they stay far below the 32 MB that a server takes
+# Points of one write, and numbers of their tokens: with thumbnails they stay far below the 32 MB that a server takes.
+_WRITTEN_PAGE, _WRITTEN_NUMBERS = 250, 500_000
 MAX_REACH = 110_000  # hits that one search asks for, those among them that it passes over
 MAX_CONDITIONS = 70_000  # of one filter, every value being one
 _SECONDS = 30
@@ -49,6 +49,7 @@ _log = logging.getLogger(__name__)
 _AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED)
 _BROKEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED, grpc.StatusCode.DATA_LOSS)
 _MARK, _PLACE = "enfold", "enfold_place"  # in a collection's metadata: what it is, and its name on the server
+_MAIN, _TOKENS = "embedding", "tokens"  # names of a point's vectors where there are tokens; else the one has none
 _LEAVING = "@leaving"  # ends the alias of a generation that was left
 _PICTURE, _NOTES = "_enfold_thumbnail", {kind: f"_enfold_{kind}" for kind in arrow.NOTES}
 _OWN = [_PICTURE, *_NOTES.values()]
@@ -129,7 +130,7 @@ class ServerIndex:
         elif (have := _facts(told)) is None:
             raise Conflict(f"the Qdrant server has a collection '{new.name}' that is not enfold's: take another name")
         else:
-            same_space(new.space, have.space, what=f"'{new.model}'", where=f"collection '{new.name}'")
+            check_same(new, have, new.name)
         return self.collection(new.name)
 
     def drop(self, name: str) -> None:
@@ -168,7 +169,7 @@ class ServerIndex:
         kept = self.generations(new.name)
         if (newest := kept.all[-1]) != kept.live:
             have = self.collection(f"{new.name}@{newest}").facts
-            same_space(new.space, have.space, what=f"'{new.model}'", where=f"collection '{new.name}@{newest}'")
+            check_same(new, have, f"{new.name}@{newest}")
         else:
             self._make(new, f"{new.name}@{newest + 1}")
         return self.generations(new.name)
@@ -211,7 +212,17 @@ class ServerIndex:
         answered(lambda: self._client.update_collection_aliases(changes))
 
     def _make(self, new: wire.NewCollection, place: str) -> None:
-        vectors = models.VectorParams(size=new.dimensions, distance=models.Distance.COSINE)
+        vectors: Any = models.VectorParams(size=new.dimensions, distance=models.Distance.COSINE)
+        if new.tokens is not None:
+            late = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+            tokens = models.VectorParams(
+                size=new.tokens,
+                distance=models.Distance.COSINE,
+                multivector_config=late,
+                hnsw_config=models.HnswConfigDiff(m=0),  # only ever compared with a few points
+                on_disk=True,
+            )
+            vectors = {_MAIN: vectors, _TOKENS: tokens}
         about = {_MARK: new.model_dump(mode="json"), _PLACE: place}
         answered(
             lambda: self._client.create_collection(
@@ -238,6 +249,7 @@ class ServerCollection:
     def __init__(self, client: QdrantClient, facts: wire.NewCollection, place: str):
         """place   its name on the server, where `facts.name` is an alias"""
         self._client, self.facts, self._place = client, facts, place
+        self._main = None if facts.tokens is None else _MAIN
 
     def info(self) -> wire.CollectionInfo:
         name = self._place
@@ -247,6 +259,7 @@ class ServerCollection:
         }
         told = answered(lambda: self._client.get_collection(name))
         points, indexed = answered(lambda: self._client.count(name, exact=True)).count, told.indexed_vectors_count or 0
+        indexed = indexed if self._main is None else indexed // 2  # a point's tokens count as one more vector
         busy = told.status == models.CollectionStatus.YELLOW
         return wire.CollectionInfo(
             **self.facts.model_dump(),
@@ -261,14 +274,19 @@ class ServerCollection:
         ids = check_points(points, self.facts)
         found = self._retrieve(ids, list(_NOTES.values()), _WRITING_PATIENCE)
         noted = {str(one.id): one.payload or {} for one in found}
+        vectors: list[Any] = points.vectors.tolist()
+        if points.tokens is not None:
+            vectors = [{_MAIN: one, _TOKENS: own.tolist()} for one, own in zip(vectors, points.tokens, strict=True)]
         built = []
-        for given, id, vector, payload in zip(points.ids, ids, points.vectors, points.payloads, strict=True):
+        for given, id, vector, payload in zip(points.ids, ids, vectors, points.payloads, strict=True):
             own = dict(noted.get(id, {}))
             if given in points.thumbnails:
                 own[_PICTURE] = base64.b64encode(points.thumbnails[given]).decode()
-            built.append(models.PointStruct(id=id, vector=vector.tolist(), payload={**payload, **own}))
-        for at in range(0, len(built), _WRITTEN_PAGE):
-            write = partial(self._client.upsert, self._place, built[at : at + _WRITTEN_PAGE], wait=True)
+            built.append(models.PointStruct(id=id, vector=vector, payload={**payload, **own}))
+        numbers = max((one.size for one in points.tokens or ()), default=0)
+        page = max(1, min(_WRITTEN_PAGE, _WRITTEN_NUMBERS // max(numbers, 1)))
+        for at in range(0, len(built), page):
+            write = partial(self._client.upsert, self._place, built[at : at + page], wait=True)
             answered(write, _WRITING_PATIENCE)
         return len(ids)
 
@@ -283,15 +301,16 @@ class ServerCollection:
         )
         how = models.SearchParams(exact=asked.exact, quantization=_RESCORED)
         depth = max(asked.depth, asked.limit + asked.offset)
-        if len(rankings) > 1:
-            query: dict[str, Any] = {"query": _FUSIONS[asked.fuse]}
-            query["prefetch"] = [models.Prefetch(**one, filter=keep, params=how, limit=depth) for one in rankings]
-        else:
-            query = rankings[0]
+        query = rankings[0] if len(rankings) == 1 else {"query": _FUSIONS[asked.fuse]}
+        if asked.tokens is not None:
+            query = {"query": models.NearestQuery(nearest=asked.tokens.tolist()), "using": _TOKENS}
+            rankings = [] if asked.exact else rankings
+        before = [models.Prefetch(**one, filter=keep, params=how, limit=depth) for one in rankings if one is not query]
         search = partial(
             self._client.query_points,
             self._place,
             **query,
+            prefetch=before or None,
             query_filter=keep,
             search_params=how,
             limit=asked.limit,
@@ -307,8 +326,9 @@ class ServerCollection:
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
         wanted = [uuid_of(id) for id in ids]
-        records = answered(lambda: self._client.retrieve(self._place, wanted, with_payload=False, with_vectors=True))
-        found = {str(record.id): record.vector for record in records}
+        which = True if self._main is None else [self._main]
+        records = answered(lambda: self._client.retrieve(self._place, wanted, with_payload=False, with_vectors=which))
+        found = {str(record.id): self._vector(record) for record in records}
         for id in wanted:
             if id not in found:
                 raise UnknownName(f"collection '{self.facts.name}' has no point {id}")
@@ -340,9 +360,11 @@ class ServerCollection:
             answered(lambda: self._client.delete(self._place, chosen, wait=True), _WRITING_PATIENCE)
         return len(doomed)
 
-    def scroll(self, size: int = PAGE, *, thumbnails: bool = False) -> Iterator[Points]:
+    def scroll(self, size: int = PAGE, *, thumbnails: bool = False, tokens: bool = False) -> Iterator[Points]:
+        tokens = tokens and self.facts.tokens is not None
+        which = True if self._main is None or tokens else [self._main]
         shown = models.PayloadSelectorExclude(exclude=list(_NOTES.values())) if thumbnails else _SHOWN
-        records = self._records(size, with_payload=shown, with_vectors=True)
+        records = self._records(size, with_payload=shown, with_vectors=which)
         while page := list(islice(records, size)):
             payloads = [dict(record.payload or {}) for record in page]
             pictures = {
@@ -350,12 +372,13 @@ class ServerCollection:
                 for record, payload in zip(page, payloads, strict=True)
                 if _PICTURE in payload
             }
-            vectors = np.array([record.vector for record in page], np.float32)
-            yield Points([str(record.id) for record in page], vectors, payloads, self.facts.space, pictures)
+            ids, vectors = [str(record.id) for record in page], np.array(list(map(self._vector, page)), np.float32)
+            of_tokens = [np.array(record.vector[_TOKENS], np.float32) for record in page] if tokens else None
+            yield Points(ids, vectors, payloads, self.facts.space, pictures, of_tokens)
 
     def optimize(self) -> None:
         info = self.info()
-        if info.quantised or info.points < FEW:
+        if info.quantised or info.points < FEW or self._main is not None:  # tokens would be rounded with them
             return
         query = models.SampleQuery(sample=models.Sample.RANDOM)
         found = answered(
@@ -403,6 +426,10 @@ class ServerCollection:
         """Have the server index a payload field."""
         answered(lambda: self._client.create_payload_index(self._place, path_of(field), schema, wait=True))
 
+    def _vector(self, record: Any) -> Any:
+        """Of a record that came with more vectors than one, that of the space."""
+        return record.vector if self._main is None else record.vector[self._main]
+
     def _rankings(self, asked: Query) -> list[dict[str, Any]]:
         """The server's queries that each give a ranking: of vectors, of words, or both."""
         rankings: list[dict[str, Any]] = []
@@ -411,14 +438,14 @@ class ServerCollection:
         if asked.diversity:
             depth = max(asked.depth, 5 * (asked.limit + asked.offset))
             mmr = models.Mmr(diversity=asked.diversity, candidates_limit=depth)
-            rankings.append({"query": models.NearestQuery(nearest=vector, mmr=mmr)})
+            rankings.append({"query": models.NearestQuery(nearest=vector, mmr=mmr), "using": self._main})
         elif vector is not None and pairs:
             discover = models.DiscoverInput(target=vector, context=pairs)
-            rankings.append({"query": models.DiscoverQuery(discover=discover)})
+            rankings.append({"query": models.DiscoverQuery(discover=discover), "using": self._main})
         elif pairs:
-            rankings.append({"query": models.ContextQuery(context=pairs)})
+            rankings.append({"query": models.ContextQuery(context=pairs), "using": self._main})
         elif vector is not None:
-            rankings.append({"query": models.NearestQuery(nearest=vector)})
+            rankings.append({"query": models.NearestQuery(nearest=vector), "using": self._main})
         if asked.words is not None and self._is_indexed(asked.words_in, words=True):
             rankings.append({"query": models.TextQuery(text=asked.words), "using": path_of(asked.words_in)})
         return rankings

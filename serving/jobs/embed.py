@@ -47,6 +47,7 @@ class Embedding(record.Arguments):
     size: record.Word | None = None
     entry: record.Word | None = None
     parts: bool = False
+    tokens: bool = False
     limit: int | None = Field(None, ge=1)
     shard: record.Word = "1/1"
     retry_dead: bool = False
@@ -73,6 +74,7 @@ class Embedding(record.Arguments):
         facts += [self.size] if self.size else []
         facts += [f"entry {self.entry}"] if self.entry else []
         facts += [self.shard] if self.shard != "1/1" else []
+        facts += ["tokens"] if self.tokens else []
         return hashlib.sha256(orjson.dumps(facts)).hexdigest()[:16]
 
     def words(self) -> list[str]:
@@ -80,6 +82,7 @@ class Embedding(record.Arguments):
         chosen += ["--size", self.size] if self.size else []
         chosen += ["--entry", self.entry] if self.entry else []
         chosen += ["--parts"] if self.parts else []
+        chosen += ["--tokens"] if self.tokens else []
         chosen += ["--limit", str(self.limit)] if self.limit else []
         chosen += ["--shard", self.shard] if self.shard != "1/1" else []
         chosen += ["--retry-dead"] if self.retry_dead else []
@@ -100,6 +103,9 @@ def embed(
     size: Annotated[str | None, typer.Option(help="one of the bundle's sizes; its last if left out")] = None,
     entry: Annotated[str | None, typer.Option(help="which items, where a bundle takes several kinds")] = None,
     parts: Annotated[bool, typer.Option("--parts", help="a vector per window of long items")] = False,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="keep the vectors of tokens too, for late interaction")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="only the first so many items; later more, or all")] = None,
     shard: Annotated[str, typer.Option(help="I/N: the Ith share of the items, where N machines work")] = "1/1",
     retry_dead: Annotated[bool, typer.Option("--retry-dead", help="try again what could not be read")] = False,
@@ -110,10 +116,12 @@ def embed(
     """Embed every item of a source; the same command again goes on where it was, and skips what has not changed."""
     config, started = settings.load(), time.monotonic()
     chosen = {"variant": variant, "size": size, "entry": entry, "parts": parts, "limit": limit, "shard": shard}
-    chosen |= {"retry_dead": retry_dead, "engine": engine, "workers": workers}
+    chosen |= {"retry_dead": retry_dead, "engine": engine, "workers": workers, "tokens": tokens}
     job = Embedding.checked(source=source, model=model, to=to, **chosen)
     encoder = _opening(job, config)()
     encoder.check()
+    if job.tokens:
+        encoder.check_tokens(encoder.entry())
     whole = open_source(job.source, modality=encoder.facts().modality, data=config.data)
     found = whole.shard(*_share(job.shard))
     found = found if job.limit is None else found.first(job.limit)
@@ -128,7 +136,9 @@ def embed(
         if job.retry_dead:
             ledger.forget_failures()
         shards = Shards(kept, folder.name, found.fields)
-        index = Index(stack.enter_context(reach.collections(config)), where, encoder) if kind == "index" else None
+        index = None
+        if kind == "index":
+            index = Index(stack.enter_context(reach.collections(config)), where, encoder, job.tokens)
         make = stack.enter_context(_engine(job, encoder, found.uri, config))
         run = Pipeline(make, encoder.bundle.ref, found, ledger, shards, index, work)
         fresh, seconds = run.carry_out()
@@ -164,7 +174,8 @@ def _opening(job: Embedding, config: Settings) -> Callable[[], Model]:
 @contextmanager
 def _engine(job: Embedding, encoder: Model, uri: str, config: Settings) -> Iterator[Make]:
     """What makes shards of items: this process, or the workers of a Ray cluster."""
-    maker = partial(Maker, uri=uri, parts=job.parts, pictures=_target(job.to)[0] == "index")
+    pictures = _target(job.to)[0] == "index"
+    maker = partial(Maker, uri=uri, parts=job.parts, pictures=pictures, tokens=job.tokens)
     if job.engine == "local":
         yield partial(maker(encoder).make, threads=config.threads)
         return

@@ -27,7 +27,6 @@ from serving.jobs.source import Item, Source
 SHARD_ITEMS = 512
 SHARD_SAMPLES = 2048  # windows of long items
 _AHEAD_ITEMS = 128  # decoded before they are needed
-_UPSERT_POINTS = 1000
 SENDERS = 4  # shards on their way to the index at a time
 _UNREAD = "unread"  # state of an item that the disk, not its content, kept from being read: tried again next time
 
@@ -35,9 +34,9 @@ _UNREAD = "unread"  # state of an item that the disk, not its content, kept from
 class Index:
     """The collection that a job fills."""
 
-    def __init__(self, home: Client | reach.Local, name: str, model: Model):
+    def __init__(self, home: Client | reach.Local, name: str, model: Model, tokens: bool):
         self._home, self._name, self._model, self._changed = home, name, model, False
-        home.create_collection(reach.collection_of(model, name))
+        home.create_collection(reach.collection_of(model, name, tokens=tokens))
 
     def holds(self, source: str, vectors: int) -> bool:
         """Whether no point of the source was erased since they were sent."""
@@ -45,9 +44,8 @@ class Index:
         return counted.get(source, 0) >= vectors
 
     def send(self, points: Points) -> None:
-        table = arrow.to_table(points, self._model.bundle.ref)
-        for at in range(0, len(table), _UPSERT_POINTS):
-            self._home.upsert(self._name, table.slice(at, _UPSERT_POINTS))
+        for piece in arrow.pieces(arrow.to_table(points, self._model.bundle.ref)):
+            self._home.upsert(self._name, piece)
         self._changed = True
 
     def erase(self, ids: list[str]) -> None:
@@ -94,12 +92,14 @@ class Maker:
     uri        the source's
     parts      a point per window of long items
     pictures   whether thumbnails are made
+    tokens     whether the vectors of tokens are kept
     """
 
     model: Model
     uri: str
     parts: bool
     pictures: bool
+    tokens: bool = False
 
     def make(self, items: Iterable[Item], threads: int) -> Iterator[Made]:
         """The shards of the items, in their order."""
@@ -130,8 +130,9 @@ class Maker:
                 payloads.append({**one.item.fields, **about, "item": one.item.key, **text, **part})
                 if one.picture is not None:
                     pictures[ids[-1]] = one.picture
-        vectors = self.model.vectors(self.model.encode([sample for one in shard for sample in one.samples]))
-        return Points(ids, vectors, payloads, facts.space, pictures)
+        samples = [sample for one in shard for sample in one.samples]
+        encoded, tokens = self.model.encode_tokens(samples) if self.tokens else (self.model.encode(samples), None)
+        return Points(ids, self.model.vectors(encoded), payloads, facts.space, pictures, tokens)
 
     def _prepare(self, item: Item) -> Prepared:
         state = item.state()  # before reading: a change meanwhile is seen next time

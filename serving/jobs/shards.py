@@ -1,7 +1,7 @@
 """What a job has made so far: files part-00001.parquet …, each whole from the moment it has its name.
 
-Columns are id, vector, the payload's fields and, where pictures are kept, thumbnail; the schema's metadata names space,
-model and job.
+Columns are id, vector, the payload's fields and, where they are kept, thumbnail and token_vectors; the schema's
+metadata names space, model and job.
 """
 
 import io
@@ -10,19 +10,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
 from enfold.errors import Conflict
-from serving.index import Points
+from serving.index import Points, arrow
 from serving.jobs.places import Place
 
 _PART = pa.struct([("index", pa.int64()), ("start", pa.int64()), ("end", pa.int64()), ("box", pa.list_(pa.int64()))])
 _FACTS = ("source", "item", "text", "space", "bundle", "run")
 OWN = dict.fromkeys(_FACTS, pa.string()) | {"part": _PART}  # payload fields
-_NO_PAYLOAD = ("id", "vector", "thumbnail")
+_TOKENS = "token_vectors"  # a source may well have a field of the name `tokens`
+_NO_PAYLOAD = ("id", "vector", "thumbnail", _TOKENS)
 RESERVED = {*OWN, *_NO_PAYLOAD}  # names that a source's fields cannot have
 
 
@@ -49,16 +49,16 @@ class Shards:
         return {int(name[len("part-") : -len(".parquet")]) for name in self._names(".parquet")}
 
     def write(self, number: int, points: Points, model: str) -> None:
-        dimensions = points.vectors.shape[1]
-        flat = pa.array(np.ascontiguousarray(points.vectors, np.float32).reshape(-1))
         columns: dict[str, Any] = {
             "id": pa.array(points.ids, pa.string()),
-            "vector": pa.FixedSizeListArray.from_arrays(flat, dimensions),
+            "vector": arrow.of_vectors(points.vectors),
         }
         for name, kind in self._fields.items():
             columns[name] = pa.array([payload.get(name) for payload in points.payloads], kind)
         if points.thumbnails:
             columns["thumbnail"] = pa.array([points.thumbnails.get(id) for id in points.ids], pa.binary())
+        if points.tokens is not None:
+            columns[_TOKENS] = arrow.of_tokens(points.tokens)
         about = {"space": points.space, "model": model, "job": self._job}
         self._put(number, pa.table(columns).replace_schema_metadata(about))
 
@@ -67,6 +67,7 @@ class Shards:
         ids = table["id"].to_pylist()
         vectors = table["vector"].combine_chunks()
         pictures = table["thumbnail"].to_pylist() if "thumbnail" in table.column_names else []
+        tokens = arrow.to_tokens(table[_TOKENS]) if _TOKENS in table.column_names else None
         rows = table.drop_columns([name for name in _NO_PAYLOAD if name in table.column_names]).to_pylist()
         return Points(
             ids=ids,
@@ -74,6 +75,7 @@ class Shards:
             payloads=[_known(row) for row in rows],
             space=table.schema.metadata[b"space"].decode(),
             thumbnails={id: picture for id, picture in zip(ids, pictures, strict=False) if picture},
+            tokens=tokens,
         )
 
     def ids_of(self, number: int, items: list[str]) -> list[str]:

@@ -52,7 +52,6 @@ CANARIES = 8  # items that the served model embeds once more
 NEIGHBOURS = 10
 RECALL = 0.95  # of the graph, at least
 SETTLE_SECONDS = 1.0  # after a switch, for requests under way
-_UPSERT_POINTS = 1000
 _ANEW = ("space", "bundle", "run", "part")  # payload that another bundle gives anew
 
 
@@ -272,7 +271,7 @@ class Move:
         facts, now = encoder.facts(), self.home.collection(self.name)
         if facts.modality != now.modality:
             raise WrongUse(f"'{self.name}' is of {now.modality} items; {encoder.bundle.ref} takes {facts.modality}")
-        return reach.collection_of(encoder, self.name)
+        return reach.collection_of(encoder, self.name, tokens=now.tokens is not None)
 
     def _check_served(self, new: wire.NewCollection) -> None:
         served = self.home.models()
@@ -337,7 +336,8 @@ class Way:
         done, parts = 0, any(_is_part(one.payload) for one in here.values())
         for source in sorted({one.source for one in wanted.values()}):
             own = {one.item: key for key, one in wanted.items() if one.source == source}
-            maker = Maker(self.encoder, source, parts, pictures=True)
+            tokens = home.collection(self.to).tokens is not None
+            maker = Maker(self.encoder, source, parts, pictures=True, tokens=tokens)
             without: dict[str, str] = {}
             found = self._items(source, {item: wanted[key] for item, key in own.items()}, there, without)
             for some in maker.shards(found, self.move.config.threads):
@@ -350,9 +350,9 @@ class Way:
         return len(wanted)
 
     def _keep(self, points: Any, reasons: dict[str, str | None], here: dict[str, Kept], there: dict[str, Kept]) -> None:
-        home, table = self.move.home, arrow.to_table(points, self.encoder.bundle.ref)
-        for at in range(0, len(table), _UPSERT_POINTS):
-            home.upsert(self.to, table.slice(at, _UPSERT_POINTS))
+        home = self.move.home
+        for piece in arrow.pieces(arrow.to_table(points, self.encoder.bundle.ref)):
+            home.upsert(self.to, piece)
         made = set(points.ids)
         stale = [id for key in reasons if key in there and reasons[key] is None for id in there[key].ids]
         if gone := [id for id in stale if id not in made]:

@@ -4,7 +4,9 @@ QDRANT_URL names a real server without collections; the suite makes some there a
 """
 
 import os
+import re
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -64,6 +66,90 @@ def test_exact_search_agrees_with_numpy(things):
     vectors = points().vectors
     expected = np.argsort(-(vectors @ vectors[0]))[1:]
     assert [hit.payload["row"] for hit in near(things, 0, but=[uuid(0)], exact=True)] == expected.tolist()
+
+
+def with_tokens(width=3):
+    """Six points of one to four tokens each."""
+    rng, few = np.random.default_rng(1), points()
+    tokens = [rng.normal(size=(1 + row % 4, width)).astype(np.float32) for row in range(6)]
+    return replace(few, tokens=[one / np.linalg.norm(one, axis=1, keepdims=True) for one in tokens])
+
+
+@pytest.fixture
+def worded(index):
+    kept = index.create(new_collection("worded").model_copy(update={"tokens": 3}))
+    kept.upsert(with_tokens())
+    return kept
+
+
+def max_sim(asked, tokens):
+    """[T, W], [U, W] of unit vectors -> the sum over the first of the best cosine to one of the second"""
+    return float((asked @ tokens.T).max(1).sum())
+
+
+def test_late_interaction_is_the_sum_of_every_tokens_best_cosine(worded):
+    own, asked = with_tokens(), with_tokens().tokens[2]
+    scores = [max_sim(asked, one) for one in own.tokens]
+    for exact in (True, False):
+        hits = worded.query(Query(own.vectors[0], tokens=asked, exact=exact))
+        assert rows(hits) == np.argsort(scores)[::-1].tolist()
+        assert [hit.score for hit in hits] == pytest.approx(sorted(scores, reverse=True), rel=1e-4)
+
+
+def test_late_interaction_orders_what_the_vector_finds_and_exact_all(worded):
+    own, asked = with_tokens(), with_tokens().tokens[2]
+    near_one = worded.query(Query(own.vectors[1], tokens=asked, depth=2, limit=2))
+    assert sorted(rows(near_one)) == sorted(rows(worded.query(Query(own.vectors[1], limit=2))))
+    assert rows(worded.query(Query(own.vectors[1], tokens=asked, depth=2, limit=2, exact=True)))[0] == 2
+
+
+def test_late_interaction_keeps_to_filters_and_words(worded):
+    own, asked = with_tokens(), with_tokens().tokens[2]
+    red = [wire.Condition(field="label", any=["red"])]
+    assert sorted(rows(worded.query(Query(own.vectors[0], tokens=asked, filter=red)))) == [0, 2, 4]
+    found = worded.query(Query(own.vectors[0], tokens=asked, words="green", words_in="label", depth=1, limit=1))
+    assert len(found) == 1
+
+
+def test_tokens_come_back_as_they_went_in(worded):
+    [plain] = worded.scroll()
+    assert plain.tokens is None
+    [page] = worded.scroll(tokens=True)
+    own = with_tokens()
+    for id, tokens, vector in zip(page.ids, page.tokens, page.vectors, strict=True):
+        np.testing.assert_allclose(tokens, own.tokens[int(id[-2:])], atol=1e-6)
+        np.testing.assert_allclose(vector, own.vectors[int(id[-2:])], atol=1e-6)
+    np.testing.assert_allclose(worded.vectors([uuid(4)]), own.vectors[[4]], atol=1e-6)
+    assert worded.info().tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("tokens", "sentence"),
+    [
+        (None, "keeps the tokens of its points, of 3 numbers, and none came"),
+        ([np.ones((2, 4), np.float32)] * 6, "one or more tokens of 3 numbers; these are of shape [2, 4]"),
+        ([np.zeros((0, 3), np.float32)] * 6, "these are of shape [0, 3]"),
+        ([np.full((1, 3), np.nan, np.float32)] * 6, "not finite"),
+    ],
+)
+def test_points_without_fitting_tokens_are_refused(worded, tokens, sentence):
+    with pytest.raises(WrongUse, match=re.escape(sentence)):
+        worded.upsert(replace(points(), tokens=tokens))
+    assert worded.info().points == 6
+
+
+def test_tokens_are_refused_where_none_are_kept(index, things):
+    with pytest.raises(WrongUse, match="keeps no tokens, and some came"):
+        things.upsert(with_tokens())
+    with pytest.raises(WrongUse, match="keeps no tokens"):
+        things.query(Query(points().vectors[0], tokens=with_tokens().tokens[0]))
+    with pytest.raises(Conflict, match="keeps no tokens, and some of 3 are asked for"):
+        index.create(new_collection().model_copy(update={"tokens": 3}))
+
+
+def test_late_interaction_goes_with_no_contrast(worded):
+    with pytest.raises(WrongUse, match="of one item"):
+        worded.query(Query(points().vectors[0], tokens=with_tokens().tokens[0], diversity=0.5))
 
 
 def test_upserting_again_replaces(things):

@@ -10,7 +10,9 @@ import enfold
 from enfold import cli
 from enfold.errors import UnknownName, WrongUse
 from export.commands import export_run, export_stage
+from export.draft import token_width
 from tests.unit.export import drafts
+from training.encoders import Encoded, Encoder
 
 
 @pytest.fixture
@@ -25,6 +27,7 @@ def test_a_run_becomes_a_bundle_that_embeds_and_predicts(run, tmp_path):
     assert exported["variants"][0] == "fp32"
     assert exported["space"].startswith("sp_")
     model = enfold.open("photos")
+    assert model.facts().tokens == drafts.VIT["dim"]
     assert model.bundle.manifest.lineage.model_dump(exclude_defaults=True) == {
         "run": "tiny-1",
         "method": "gmml",
@@ -110,3 +113,18 @@ def test_a_name_that_is_not_allowed_costs_no_work(run, home):
     with pytest.raises(WrongUse, match="bundle name 'My Bundle' is not allowed"):
         export_run("tiny-1", "My Bundle")
     assert not (home / "bundles").exists()
+
+
+def test_only_tokens_that_are_all_real_have_a_width():
+    class Masked(Encoder):
+        def forward(self, inputs):
+            return Encoded(inputs["x"], inputs["x"].mean(1), inputs["x"][..., 0] > 0)
+
+    class Map(Encoder):
+        def forward(self, inputs):
+            return Encoded(inputs["x"][..., None], inputs["x"].mean(1))
+
+    whole, padded = (np.array([[[1.0, 2.0], [last, 0.0]]], np.float32) for last in (1.0, 0.0))
+    assert token_width(Masked(), {"x": whole}) == 2
+    assert token_width(Masked(), {"x": padded}) is None
+    assert token_width(Map(), {"x": whole}) is None
