@@ -19,6 +19,11 @@ class Bandits(BaseModel, frozen=True, extra="forbid"):
     noise: float = Field(0.3, gt=0)  # standard deviation of a gaussian reward
 
     @property
+    def state(self) -> int:
+        """Numbers of a state."""
+        return 1
+
+    @property
     def names(self) -> tuple[str, ...]:
         return tuple(f"arm {arm}" for arm in range(self.arms))
 
@@ -42,6 +47,11 @@ class Bandits(BaseModel, frozen=True, extra="forbid"):
         shares = (1 - alone) * rng.dirichlet(np.ones(self.arms)) + alone * np.eye(self.arms)[rng.integers(self.arms)]
         actions = rng.choice(self.arms, steps, p=shares / shares.sum())
         return self.played(actions, self.rewards(means[actions], rng))
+
+    def example(self, rng: np.random.Generator, steps: int) -> tuple[Steps, int]:
+        """What somebody got in a new task, and the arm that is best in it."""
+        [means] = self.means(rng)
+        return self.context(means, rng, steps), int(means.argmax())
 
     @staticmethod
     def played(actions: np.ndarray, rewards: np.ndarray) -> Steps:

@@ -29,30 +29,31 @@ Player = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]  # 
 def evaluate(subject: Subject) -> dict[str, float]:
     method = subject.method
     assert isinstance(method, DPT)
-    family, horizon = method.config, subject.modality.preprocess.horizon
+    family, horizon = method.config.tasks, subject.modality.preprocess.horizon
+    assert isinstance(family, Bandits)
     means = family.means(np.random.default_rng(SEED), TASKS)
-    figures = {"regret": online(method, means, horizon)}
+    figures = {"regret": online(method, family, means, horizon)}
     for name, player in PLAYERS.items():
         figures[f"{name}_regret"] = played(player, family, means, horizon)
-    return figures | offline(method, means, horizon)
+    return figures | offline(method, family, means, horizon)
 
 
-def online(method: DPT, means: np.ndarray, horizon: int) -> float:
+def online(method: DPT, family: Bandits, means: np.ndarray, horizon: int) -> float:
     """Mean over tasks [M, A] of what was lost in all steps against the best arm."""
     rng, tasks = np.random.default_rng(SEED), np.arange(len(means))
     actions, rewards = np.zeros((2, len(means), 0))
     for _ in range(horizon):
         given = [Bandits.played(a.astype(int), r) for a, r in zip(actions, rewards, strict=True)]
         chosen = taken(probabilities(method, given), "online", rng)
-        got = method.config.rewards(means[tasks, chosen], rng)
+        got = family.rewards(means[tasks, chosen], rng)
         actions, rewards = np.c_[actions, chosen], np.c_[rewards, got]
     lost = means.max(1, keepdims=True) - np.take_along_axis(means, actions.astype(int), 1)
     return float(lost.sum(1).mean())
 
 
-def offline(method: DPT, means: np.ndarray, horizon: int) -> dict[str, float]:
+def offline(method: DPT, family: Bandits, means: np.ndarray, horizon: int) -> dict[str, float]:
     """What the chosen arm brings less than the best, by the model, the best mean and the best lower bound."""
-    rng, family = np.random.default_rng(SEED), method.config
+    rng = np.random.default_rng(SEED)
     given = [family.context(row, rng, horizon, SKEWED) for row in means]
     counts = np.stack([np.bincount(one.actions, minlength=family.arms) for one in given])
     sums = np.stack([np.bincount(one.actions, one.rewards, family.arms) for one in given])
@@ -70,7 +71,7 @@ def offline(method: DPT, means: np.ndarray, horizon: int) -> dict[str, float]:
 @torch.inference_mode()
 def probabilities(method: DPT, given: list[Steps]) -> np.ndarray:
     """[M, A], of contexts of one length."""
-    made = [tokens(one, method.config.arms, slice(None)) for one in given]
+    made = [tokens(one, len(method.config.tasks.names), slice(None)) for one in given]
     inputs = {name: torch.from_numpy(np.stack([one[name] for one in made])) for name in made[0]}
     return softmax(method.task_head(method.encoder(inputs).embedding).numpy())
 

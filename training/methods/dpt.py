@@ -10,6 +10,7 @@ each other, so that any order of them is as likely.
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from pydantic import BaseModel
 from torch.nn import functional as F
 
 from enfold.errors import WrongUse
@@ -17,20 +18,23 @@ from enfold.modalities import Arrays
 from enfold.modalities.trajectory import TrajectoryPreprocess, tokens
 from training.batches import Drawn
 from training.data.arms import Bandits
+from training.data.darkroom import Darkroom
 from training.encoders import Encoder
 from training.encoders.transition_gpt import TransitionGPT
 from training.heads.actions import Actions, ActionsConfig
 from training.methods import Batch, Item, Losses, Method
 
 
-class DPT(Method):
-    """The configuration is the family of tasks."""
+class DPTConfig(BaseModel, frozen=True, extra="forbid"):
+    tasks: Bandits | Darkroom = Bandits()  # the family that they are drawn from
 
-    Config = Bandits
-    config: Bandits
+
+class DPT(Method):
+    Config = DPTConfig
+    config: DPTConfig
     task_head: Actions
 
-    def __init__(self, encoder: Encoder, config: Bandits, preprocess: TrajectoryPreprocess):
+    def __init__(self, encoder: Encoder, config: DPTConfig, preprocess: TrajectoryPreprocess):
         super().__init__(encoder, config, preprocess)
         if not isinstance(encoder, TransitionGPT):
             raise WrongUse("method 'dpt' reads a context step by step: it needs encoder 'transition_gpt'")
@@ -39,16 +43,16 @@ class DPT(Method):
                 f"preprocess.horizon is {preprocess.horizon}: encoder.config.positions must be one more, at least, and "
                 f"is {encoder.config.positions}"
             )
-        if (preprocess.state, preprocess.actions) != (1, config.arms):
-            raise WrongUse(f"bandits of {config.arms} arms: set preprocess.state = 1 and actions = {config.arms}")
-        self.task_head = Actions(encoder, ActionsConfig(names=config.names))
+        needed = (config.tasks.state, len(config.tasks.names))
+        if (preprocess.state, preprocess.actions) != needed:
+            raise WrongUse(f"for these tasks set preprocess.state = {needed[0]} and actions = {needed[1]}")
+        self.task_head = Actions(encoder, ActionsConfig(names=config.tasks.names))
 
     def example(self, item: Item, rng: np.random.Generator) -> Arrays:
-        """steps [N, F] and mask [N] of a new task, and the arm that is best in it; the item only says how many."""
-        [means] = self.config.means(rng)
-        steps = self.config.context(means, rng, self.preprocess.horizon)
-        made = tokens(steps, self.config.arms, slice(None))
-        return made | {"best": np.array(means.argmax())}
+        """steps [N, F] and mask [N] of a new task, and the best action in it; the item only says how many."""
+        steps, best = self.config.tasks.example(rng, self.preprocess.horizon)
+        made = tokens(steps, self.preprocess.actions, slice(None))
+        return made | {"best": np.array(best)}
 
     def forward(self, batch: Batch) -> Losses:
         """The best action is to be told after every step, and before the first."""

@@ -1,11 +1,11 @@
-"""Bandits: made here, the same everywhere; labels are the best arms."""
+"""Bandits and dark rooms: made here, the same everywhere; labels are the best actions."""
 
 import numpy as np
 import pytest
 
 from enfold import modalities
 from training.data.arms import Bandits
-from training.data.builders import bandits
+from training.data.builders import bandits, darkroom
 from training.data.fetch import fetch
 from training.data.sources import open_dataset
 
@@ -43,3 +43,19 @@ def test_rewards_are_about_the_means():
 def test_what_is_made_here_needs_no_download_and_no_folder_before(tmp_path, monkeypatch):
     monkeypatch.setattr(bandits, "TASKS", 60)
     assert (fetch("bandits", data=tmp_path / "new" / "data") / "manifest.parquet").is_file()
+
+
+def test_rooms_of_the_test_split_have_goals_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(darkroom, "ROOMS", 100)
+    (tmp_path / "darkroom").mkdir()
+    darkroom.build({}, tmp_path / "darkroom")
+    found = open_dataset("darkroom", data=tmp_path)
+    assert set(found.classes) <= {"left", "right", "up", "down", "stay"}
+    goals = {split: set() for split in ("train", "val", "test")}
+    reader = modalities.get("trajectory")(modalities.get("trajectory").Preprocess(state=2, horizon=50))
+    for split, seen in goals.items():
+        for row in range(len(own := found.split(split))):
+            steps = own.read(row, reader)
+            seen |= {tuple(place) for place in steps.next_states[steps.rewards > 0]}
+    assert goals["test"]
+    assert not goals["test"] & (goals["train"] | goals["val"])
