@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from enfold import modalities, settings, store, tasks
 from enfold import runtime as runtimes
 from enfold.bundle import WEIGHTS, Bundle, Entry, open_bundle
-from enfold.errors import BundleInvalid, UnknownName, WrongUse
+from enfold.errors import BundleInvalid, OutOfMemory, UnknownName, WrongUse
 from enfold.fastest import fastest
 from enfold.golden import check, golden_of
 from enfold.modalities import Arrays, Modality, Part, Sample
@@ -107,9 +107,8 @@ class Model:
             return {"out_embedding": np.zeros((0, facts.dimensions), np.float32)}
         costs = [modality.cost(sample) for sample in samples]
         order = sorted(range(len(samples)), key=costs.__getitem__)
-        session = self.session(facts.graph)
         rows = [
-            session.run(modality.collate([samples[i] for i in batch]), ("out_embedding",))["out_embedding"]
+            self.run(facts.graph, modality.collate([samples[i] for i in batch]), ("out_embedding",))["out_embedding"]
             for batch in _batches(order, costs, modality.batch_cost)
         ]
         embedding = np.empty((len(samples), facts.dimensions), np.float32)
@@ -175,9 +174,25 @@ class Model:
         pieces: Iterator[BaseModel] = runner.stream(self.run, prepared, self.options(runner, options))
         return pieces
 
-    def run(self, graph: str, inputs: Arrays) -> Arrays:
-        """One pass of a graph: of this size, or of the one that `<graph>.<size>` names."""
-        return self.session(graph).run(inputs)
+    def run(self, graph: str, inputs: Arrays, only: Sequence[str] | None = None) -> Arrays:
+        """One pass of a graph: of this size, or of the one that `<graph>.<size>` names.
+
+        Where there is not the memory for a batch, its halves are run one after the other. Raises OutOfMemory if a
+        single item is too much.
+        """
+        session = self.session(graph)
+        try:
+            return session.run(inputs, only)
+        except OutOfMemory:
+            [count, *others] = {values.shape[:1] for values in inputs.values()}
+            if others or count <= (1,):
+                raise
+        half = count[0] // 2
+        first, second = (
+            self.run(graph, {name: values[part] for name, values in inputs.items()}, only)
+            for part in (slice(half), slice(half, None))
+        )
+        return {name: np.concatenate([first[name], second[name]]) for name in first}
 
     def task(self, name: str | None = None) -> tasks.Task[Any]:
         if not self.tasks:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from enfold.client import Client
-from enfold.errors import BadItem, EnfoldError, WrongUse
+from enfold.errors import BadItem, EnfoldError, OutOfMemory, WrongUse
 from enfold.modalities import Sample
 from enfold.model import Model
 from enfold.points import point_id
@@ -29,7 +31,7 @@ SHARD_SAMPLES = 2048  # windows of long items
 _AHEAD_ITEMS = 128  # decoded before they are needed
 _UPSERT_POINTS = 1000
 SENDERS = 4  # shards on their way to the index at a time
-_UNREAD = "unread"  # state of an item that the disk, not its content, kept from being read: tried again next time
+_UNREAD = "unread"  # state of an item that disk or memory, not its content, kept from being read: tried again next time
 
 
 class Index:
@@ -103,9 +105,10 @@ class Maker:
 
     def make(self, items: Iterable[Item], threads: int) -> Iterator[Made]:
         """The shards of the items, in their order."""
-        for shard in self.shards(items, threads):
+        for prepared in self.shards(items, threads):
+            points, shard = self.points(prepared)
             states = {one.item.key: one.state for one in shard}
-            yield Made(self.points(shard), states, {one.item.key: one.reason for one in shard if one.reason})
+            yield Made(points, states, {one.item.key: one.reason for one in shard if one.reason})
 
     def shards(self, items: Iterable[Item], threads: int) -> Iterator[list[Prepared]]:
         """The items in their order, decoded ahead, as many at a time as are embedded and kept together."""
@@ -115,7 +118,9 @@ class Maker:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def points(self, shard: list[Prepared]) -> Points:
+    def points(self, shard: list[Prepared]) -> tuple[Points, list[Prepared]]:
+        """The points of a shard, and the shard, in which what there was not the memory for has its reason now."""
+        shard, embeddings = self._embedded(shard)
         facts, bundle = self.model.facts(), self.model.bundle
         about = {"source": self.uri, "space": facts.space, "bundle": bundle.ref}
         if bundle.manifest.lineage.run is not None:
@@ -130,8 +135,21 @@ class Maker:
                 payloads.append({**one.item.fields, **about, "item": one.item.key, **text, **part})
                 if one.picture is not None:
                     pictures[ids[-1]] = one.picture
-        vectors = self.model.vectors(self.model.encode([sample for one in shard for sample in one.samples]))
-        return Points(ids, vectors, payloads, facts.space, pictures)
+        vectors = self.model.vectors({"out_embedding": embeddings})
+        return Points(ids, vectors, payloads, facts.space, pictures), shard
+
+    def _embedded(self, shard: list[Prepared]) -> tuple[list[Prepared], np.ndarray]:
+        """The shard and its raw embeddings, in halves until what there is not the memory for is left out."""
+        try:
+            samples = [sample for one in shard for sample in one.samples]
+            return shard, self.model.encode(samples)["out_embedding"]
+        except OutOfMemory as error:
+            if len(shard) == 1:
+                left_out = Prepared(shard[0].item, _UNREAD, [], reason=str(error))
+                return [left_out], self.model.encode([])["out_embedding"]
+        half = len(shard) // 2
+        first, second = self._embedded(shard[:half]), self._embedded(shard[half:])
+        return first[0] + second[0], np.concatenate([first[1], second[1]])
 
     def _prepare(self, item: Item) -> Prepared:
         state = item.state()  # before reading: a change meanwhile is seen next time
@@ -145,6 +163,8 @@ class Maker:
             return Prepared(item, state, [], reason=str(error))
         except OSError as error:
             return Prepared(item, _UNREAD, [], reason=f"{error.strerror or error}: {error.filename or item.key}")
+        except MemoryError:
+            return Prepared(item, _UNREAD, [], reason="there was not the memory to read it")
         except EnfoldError:
             raise
         except Exception as error:  # whatever a decoder throws at damaged bytes
