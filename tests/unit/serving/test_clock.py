@@ -1,4 +1,4 @@
-"""A server whose clock jumps a day ahead and a day back under requests, a key with a rate and a job: nothing notices."""
+"""A server whose clock jumps a day ahead and back under requests, a key with a rate and a job: nothing notices."""
 
 import json
 import math
