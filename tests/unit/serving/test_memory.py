@@ -9,6 +9,7 @@ import pytest
 
 import enfold
 from enfold.errors import OutOfMemory
+from serving.door import answer_to
 from serving.jobs import pipeline
 from serving.jobs.embed import embed
 from tests import bundles, memory
@@ -62,6 +63,11 @@ def test_a_server_answers_what_fits_and_stays_well(hungry, home):
             assert client.ready()
     finally:
         stop(server)
+
+
+def test_a_decoder_without_memory_is_no_failure_of_the_server():
+    told = answer_to(MemoryError(), "1", {"method": "POST", "path": "/embed"})
+    assert (told.status_code, told.headers["retry-after"]) == (503, "1")
 
 
 def narrow_job(source, to):
