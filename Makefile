@@ -28,7 +28,7 @@ test-browser: setup
 
 COUNT ?= 2000
 fuzz: setup
-	FUZZ=$(COUNT) $(BIN)/python -m pytest -m '' tests/fuzz -s
+	FUZZ=$(COUNT) $(BIN)/enfold bench fuzz
 
 scatter:
 	cd app/scatter && npm install --no-audit --no-fund && npm run build

@@ -2,8 +2,9 @@
 
     run(quick) -> Result     what every file has
 
-Results are kept in ENFOLD_HOME/benchmarks, or published into docs/performance, whence docs/performance.md has its
-tables. A peer is never a requirement: it is installed into an environment of its own when it is measured.
+Results are kept in ENFOLD_HOME/benchmarks, or published into docs/performance, whence docs/performance.md and
+docs/reliability.md have their tables. A peer is never a requirement: it is installed into an environment of its own
+when it is measured.
 """
 
 import json
@@ -37,7 +38,7 @@ def bench(
     name: Annotated[str, typer.Argument(help="a file of benchmarks/")],
     quick: Annotated[bool, typer.Option("--quick", help="fewer and shorter runs")] = False,
     publish: Annotated[
-        bool, typer.Option("--publish", help="into docs/performance, and its tables into the page")
+        bool, typer.Option("--publish", help="into docs/performance, and its tables into the pages")
     ] = False,
 ) -> dict[str, Any]:
     """Measure against other systems."""
@@ -53,7 +54,7 @@ def bench(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     if publish:
-        report.PAGE.write_text(report.page())
+        report.write_pages()
     if result.wrong:
         Console(stderr=True).print(table(result.tables))
         raise NotReached(f"{result.wrong} The figures are in {folder / name}.json")

@@ -245,15 +245,38 @@ def new_bundle(store: Path, name: str) -> Iterator[Path]:
     except OSError as error:
         raise Unavailable(f"cannot write to {store}: {error.strerror}") from None
     try:
-        yield draft
-        draft.chmod(0o755)
-        os.rename(draft, store / name / str(read_manifest(draft).version))
+        with _locked(draft, shared=True):
+            yield draft
+            draft.chmod(0o755)
+            os.rename(draft, store / name / str(read_manifest(draft).version))
     except OSError as error:
         raise Unavailable(f"writing bundle '{name}' failed ({error.strerror}); nothing was published") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         if not any((store / name).iterdir()):
             (store / name).rmdir()
+
+
+def at_work(draft: Path) -> bool:
+    """Whether somebody fills the draft: a process that was killed does not any more."""
+    try:
+        with _locked(draft, shared=False):
+            return False
+    except BlockingIOError:
+        return True
+
+
+@contextmanager
+def _locked(folder: Path, *, shared: bool) -> Iterator[None]:
+    """Raises BlockingIOError if that cannot be at once."""
+    import fcntl  # not on Windows, where bundles can be read all the same
+
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(file)
 
 
 def seal(draft: Path, manifest: Manifest) -> Manifest:

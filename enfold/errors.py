@@ -16,7 +16,8 @@ EnfoldError
 ├── MissingExtra        501  an optional dependency is not installed
 ├── Expired             504  an answer that was not ready by the request's deadline
 └── Unavailable         503  a server or disk that cannot answer now
-    └── Busy            429  a server with too much to do already
+    ├── Busy            429  a server with too much to do already
+    └── OutOfMemory     503  an item for which there is not the memory now
 
 The command line prints the sentence alone and exits with `exit_code`; the server sends it as RFC 9457 problem+json
 with `status`; the client raises the same class again.
@@ -108,6 +109,10 @@ class Unavailable(EnfoldError):
 
 class Busy(Unavailable):
     code, status = "busy", 429
+
+
+class OutOfMemory(Unavailable):
+    code = "out_of_memory"
 
 
 def by_code(code: str) -> type[EnfoldError]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from enfold import modalities, settings, store, tasks
 from enfold import runtime as runtimes
 from enfold.bundle import WEIGHTS, Bundle, Entry, open_bundle
-from enfold.errors import BundleInvalid, UnknownName, WrongUse
+from enfold.errors import BundleInvalid, OutOfMemory, UnknownName, WrongUse
 from enfold.fastest import fastest
 from enfold.golden import check, golden_of
 from enfold.modalities import Arrays, Modality, Part, Sample
@@ -141,10 +141,10 @@ class Model:
         """Some of the samples through the encoder: which of them a batch holds, of similar cost, and its outputs."""
         if not rows:
             return
-        modality, session = self.modalities[entry], self.session(self.facts(entry).graph)
+        modality, graph = self.modalities[entry], self.facts(entry).graph
         costs = {row: modality.cost(samples[row]) for row in rows}
         for batch in _batches(sorted(rows, key=costs.__getitem__), costs, modality.batch_cost):
-            yield batch, session.run(modality.collate([samples[row] for row in batch]), outputs)
+            yield batch, self.run(graph, modality.collate([samples[row] for row in batch]), outputs)
 
     def vectors(self, encoded: Arrays, entry: str | None = None) -> np.ndarray:
         """What leaves the house: [N, D], of length 1 if the space says so."""
@@ -205,9 +205,25 @@ class Model:
         pieces: Iterator[BaseModel] = runner.stream(self.run, prepared, self.options(runner, options))
         return pieces
 
-    def run(self, graph: str, inputs: Arrays) -> Arrays:
-        """One pass of a graph: of this size, or of the one that `<graph>.<size>` names."""
-        return self.session(graph).run(inputs)
+    def run(self, graph: str, inputs: Arrays, only: Sequence[str] | None = None) -> Arrays:
+        """One pass of a graph: of this size, or of the one that `<graph>.<size>` names.
+
+        Where there is not the memory for a batch, its halves are run one after the other. Raises OutOfMemory if a
+        single item is too much.
+        """
+        session = self.session(graph)
+        try:
+            return session.run(inputs, only)
+        except OutOfMemory:
+            [count, *others] = {values.shape[:1] for values in inputs.values()}
+            if others or count <= (1,):
+                raise
+        half = count[0] // 2
+        first, second = (
+            self.run(graph, {name: values[part] for name, values in inputs.items()}, only)
+            for part in (slice(half), slice(half, None))
+        )
+        return {name: np.concatenate([first[name], second[name]]) for name in first}
 
     def task(self, name: str | None = None) -> tasks.Task[Any]:
         if not self.tasks:

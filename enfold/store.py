@@ -14,7 +14,7 @@ import typer
 
 from enfold import settings, tasks
 from enfold.aliases import History, back, changing, point, read
-from enfold.bundle import DRAFT, NAME, Bundle, Manifest, open_bundle, read_manifest
+from enfold.bundle import DRAFT, NAME, Bundle, Manifest, at_work, open_bundle, read_manifest
 from enfold.errors import UnknownName, WrongUse
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -166,12 +166,12 @@ def _unneeded(folder: Path, history: History, keep: int) -> list[Path]:
 
 
 def _abandoned(draft: Path) -> bool:
-    """Nothing in it was written for a day."""
+    """Nothing in it was written for a day, and nobody is at it: the clock may have jumped."""
     try:
         newest = max(path.lstat().st_mtime for path in (draft, *draft.rglob("*")))
+        return time.time() - newest > _DRAFT_SECONDS and not at_work(draft)
     except FileNotFoundError:  # published at this very moment
         return False
-    return time.time() - newest > _DRAFT_SECONDS
 
 
 def _megabytes(path: Path) -> float:

@@ -27,6 +27,7 @@ from enfold import wire
 from enfold.errors import (
     EnfoldError,
     Expired,
+    OutOfMemory,
     TooLarge,
     Unavailable,
     UnknownName,
@@ -224,6 +225,10 @@ def answer_to(error: Exception, request_id: str, scope: Scope) -> Response:
     if isinstance(error, TimeoutError):
         return problem(
             Expired("the answer was not ready by the request's deadline: wait longer, or ask less"), request_id
+        )
+    if isinstance(error, MemoryError):
+        return problem(
+            OutOfMemory("there is not the memory for this request: ask again later, or send less at once"), request_id
         )
     _log.error("request %s to %s failed", request_id, scope["path"], exc_info=error)
     return problem(EnfoldError(f"the server failed; its log has the reason under request {request_id}"), request_id)

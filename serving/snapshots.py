@@ -6,6 +6,7 @@ Qdrant server, so that it is also the way from one to the other.
     layout.parquet     where they lie on the map, if that is known; likewise health.parquet
 """
 
+import json
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,12 +21,14 @@ from enfold.errors import Conflict, Unavailable, WrongUse
 from serving import reach
 from serving.index import arrow
 
+VERSION = 1  # of the folder; one of enfold 0.1 is the same, and does not say
 _FACTS, _POINTS = "collection.json", "points.parquet"
 
 Collection = Annotated[str, typer.Argument(help="name of the collection")]
 
 
 class Facts(BaseModel):
+    version: int = VERSION
     collection: wire.NewCollection
     points: int
     files: dict[str, str]  # name -> sha256
@@ -88,8 +91,13 @@ def restore(
 def _verified(folder: Path) -> Facts:
     """What a snapshot says of itself, its files as they were written. Raises WrongUse."""
     try:
-        facts = Facts.model_validate_json((folder / _FACTS).read_bytes())
-    except (OSError, ValidationError):
+        told = json.loads((folder / _FACTS).read_bytes())
+        if isinstance(told, dict) and isinstance(version := told.get("version"), int) and version > VERSION:
+            raise WrongUse(
+                f"{folder} is a snapshot of version {version}; this enfold reads up to {VERSION}: upgrade it"
+            )
+        facts = Facts.model_validate(told)
+    except (OSError, ValueError):
         raise WrongUse(f"{folder} is no snapshot: it has no {_FACTS} as 'enfold index snapshot' writes it") from None
     known = {_POINTS, *(f"{kind}.parquet" for kind in arrow.NOTES)}
     for file, digest in facts.files.items():

@@ -190,13 +190,37 @@ def slow_bundle(store: Path, name: str = "slow", *, milliseconds: float = 80) ->
         node("Mul", ["column", "zero"], ["nothing"]),
         node("Add", ["embedding", "nothing"], ["out_embedding"]),
     ]
+    return _laborious_bundle(store, name, nodes, {"turn": turn, "zero": np.array([0.0])})
+
+
+def hungry_bundle(store: Path, name: str = "hungry", *, mib: int = 16) -> Bundle:
+    """A text bundle whose graph fills so much memory for every pair of words of a text."""
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["table", "input_ids"], ["tokens"]),
+        node("ReduceMean", ["tokens"], ["embedding"], axes=[1], keepdims=0),
+        node("ReduceMean", ["tokens"], ["rows"], axes=[2], keepdims=1),
+        node("Transpose", ["rows"], ["columns"], perm=[0, 2, 1]),
+        node("Mul", ["rows", "columns"], ["pairs"]),
+        node("Unsqueeze", ["pairs", "end"], ["narrow"]),
+        node("Mul", ["narrow", "wide"], ["filled"]),
+        node("ReduceMax", ["filled"], ["worked"], axes=[1, 2, 3], keepdims=0),
+        node("Unsqueeze", ["worked", "last"], ["column"]),
+        node("Mul", ["column", "zero"], ["nothing"]),
+        node("Add", ["embedding", "nothing"], ["out_embedding"]),
+    ]
+    constants = {"wide": np.ones(mib * 2**18), "end": np.array([3]), "zero": np.array([0.0])}
+    return _laborious_bundle(store, name, nodes, constants)
+
+
+def _laborious_bundle(store: Path, name: str, nodes: list[Any], constants: dict[str, np.ndarray]) -> Bundle:
+    """A text bundle of these nodes: mean word vectors, and work for nothing."""
     table = np.random.default_rng(1).normal(size=(len(WORDS), _DIM))
-    constants = {"table": table, "turn": turn, "last": np.array([1]), "zero": np.array([0.0])}
     ids = {name: (TensorProto.INT64, ["B", "T"]) for name in ("input_ids", "attention_mask")}
-    graph = _graph(nodes, ids, (_DIM,), constants)
+    graph = _graph(nodes, ids, (_DIM,), {"table": table, "last": np.array([1]), **constants})
     tokenizer = (text_bundle(store, f"{name}-words").path / "resources/tokenizer.json").read_text()
     preprocess = {"tokenizer": "resources/tokenizer.json", "max_tokens": 8, "overlap_tokens": 2}
-    golden = {"input_ids": np.array([[2, 6], [3, 7]]), "attention_mask": np.ones((2, 2), np.int64)}
+    golden = {"input_ids": np.array([[2], [3]]), "attention_mask": np.ones((2, 1), np.int64)}
     entry = _entry("text", preprocess, {"table": table})
     return _write(store, name, entry, {"encode_text": graph}, golden, {}, {"resources/tokenizer.json": tokenizer})
 

@@ -1,4 +1,4 @@
-"""Results: runs brought to a median and a spread, and the tables of docs/performance.md that are made of them.
+"""Results: runs brought to a median and a spread, and the tables of docs/performance.md and docs/reliability.md.
 
 python -m benchmarks.harness.report     writes the tables anew
 """
@@ -24,7 +24,7 @@ from enfold.tables import cell
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs" / "performance"
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "reliability.md")
 _LIBRARIES = ("bentoml", "onnxruntime", "openvino", "starlette", "torch", "uvicorn")
 
 IDLE_PERCENT = 10  # of the whole machine
@@ -120,14 +120,14 @@ def _version(library: str) -> str | None:
         return None
 
 
-def page() -> str:
-    """docs/performance.md with the tables of every published result between its marks."""
-    text = PAGE.read_text()
-    for file in sorted(PUBLISHED.glob("*.json")):
-        begin, end = f"<!-- bench:{file.stem} -->", f"<!-- /bench:{file.stem} -->"
+def page(file: Path) -> str:
+    """A page with the tables of every published result between its marks; all else stays as it is written there."""
+    text = file.read_text()
+    for kept in sorted(PUBLISHED.glob("*.json")):
+        begin, end = f"<!-- bench:{kept.stem} -->", f"<!-- /bench:{kept.stem} -->"
         if begin in text:
             before, _, rest = text.partition(begin)
-            text = before + begin + "\n" + markdown(json.loads(file.read_bytes())) + end + rest.partition(end)[2]
+            text = before + begin + "\n" + markdown(json.loads(kept.read_bytes())) + end + rest.partition(end)[2]
     return text
 
 
@@ -148,5 +148,10 @@ def markdown(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_pages() -> None:
+    for file in PAGES:
+        file.write_text(page(file))
+
+
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    write_pages()

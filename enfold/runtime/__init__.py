@@ -3,19 +3,23 @@
 A runtime is a file of this folder with `load(path, *, threads, variant) -> Session`; the engine is imported inside it.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Protocol
 
-from enfold.errors import UnknownName, WrongUse
+from enfold.errors import OutOfMemory, UnknownName, WrongUse
 from enfold.modalities import Arrays
 
 DEFAULT = "onnxruntime"
 IN_PROCESS = (DEFAULT, "openvino", "cuda", "tensorrt")  # what `auto` tries; triton is another machine's answer
 # Variants that need a certain engine, because it narrows the fp32 graph itself; every runtime runs the others.
 _NEEDS = {"bf16": ("openvino",)}
+# What engines say where they are given no memory: none has a class of its own for it.
+_NO_MEMORY = re.compile(r"bad_alloc|failed to allocate|can't alloc|out of memory", re.IGNORECASE)
 
 
 class Session(Protocol):
@@ -25,7 +29,9 @@ class Session(Protocol):
     outputs: tuple[str, ...]
 
     def run(self, inputs: Arrays, only: Sequence[str] | None = None) -> Arrays:
-        """Outputs by name; `only` those asked for, for which less is copied or sent."""
+        """Outputs by name; `only` those asked for, for which less is copied or sent. Raises OutOfMemory, and what else
+        the engine raises.
+        """
         ...
 
 
@@ -39,12 +45,27 @@ def for_variant(variant: str) -> tuple[str, ...]:
 
 
 def load(runtime: str, path: Path, *, threads: int, variant: str = "fp32") -> Session:
-    """Open the graph file with the named runtime. Raises UnknownName, WrongUse, MissingExtra, BundleInvalid or
-    Unavailable.
+    """Open the graph file with the named runtime. Raises UnknownName, WrongUse, MissingExtra, BundleInvalid,
+    OutOfMemory or Unavailable.
     """
     if runtime not in names():
         raise UnknownName.among("runtime", runtime, names())
     if runtime not in for_variant(variant):
         raise WrongUse(f"runtime '{runtime}' cannot run variant '{variant}'; {', '.join(for_variant(variant))} can")
-    session: Session = import_module(f"{__name__}.{runtime}").load(path, threads=threads, variant=variant)
+    with enough_memory(path.stem):
+        session: Session = import_module(f"{__name__}.{runtime}").load(path, threads=threads, variant=variant)
     return session
+
+
+@contextmanager
+def enough_memory(graph: str) -> Iterator[None]:
+    """Around what an engine does with a graph: raises OutOfMemory for whatever it raises where it gets no memory."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+            raise
+        raise OutOfMemory(
+            f"there is not the memory that graph {graph} needs: ask again later, or with a smaller item, or give the "
+            "process more"
+        ) from None

@@ -6,6 +6,7 @@ from typing import Any
 
 from enfold.errors import BundleInvalid, MissingExtra, Unavailable, require
 from enfold.modalities import Arrays
+from enfold.runtime import enough_memory
 
 CPU = "CPUExecutionProvider"
 
@@ -34,6 +35,7 @@ class OnnxSession:
         # Idle threads would spin on the cores that decode the next batch.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        self._graph = path.stem
         try:
             self._session = ort.InferenceSession(path, options, providers=[*providers, CPU])
             self.inputs = tuple(node.name for node in self._session.get_inputs())
@@ -45,7 +47,8 @@ class OnnxSession:
 
     def run(self, inputs: Arrays, only: Sequence[str] | None = None) -> Arrays:
         wanted = only or self.outputs
-        values = self._session.run(wanted, {name: inputs[name] for name in self.inputs})
+        with enough_memory(self._graph):
+            values = self._session.run(wanted, {name: inputs[name] for name in self.inputs})
         return dict(zip(wanted, values, strict=True))
 
 

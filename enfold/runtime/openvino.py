@@ -9,6 +9,7 @@ import numpy as np
 
 from enfold.errors import BundleInvalid, WrongUse, require
 from enfold.modalities import Arrays
+from enfold.runtime import enough_memory
 
 
 class OpenVinoSession:
@@ -26,20 +27,25 @@ class OpenVinoSession:
             self._model = core.compile_model(path, "CPU", settings)
         except RuntimeError as error:
             raise BundleInvalid(f"{path.name} is no graph that OpenVINO can load: {_reason(error)}") from None
+        self._graph = path.stem
         # A tensor goes by the names of all that was folded into it; its node keeps the graph's own.
         self.inputs = tuple(port.node.friendly_name for port in self._model.inputs)
         self.outputs = tuple(port.node.friendly_name.removesuffix("/sink_port_0") for port in self._model.outputs)
         self._idle: LifoQueue[Any] = LifoQueue()  # requests: each is of one call at a time
 
     def run(self, inputs: Arrays, only: Sequence[str] | None = None) -> Arrays:
-        try:
-            request = self._idle.get_nowait()
-        except Empty:
-            request = self._model.create_infer_request()
         feed = {index: np.ascontiguousarray(inputs[name]) for index, name in enumerate(self.inputs)}
-        request.infer(feed, share_inputs=True, share_outputs=True)
-        # Copied, for the next call overwrites the request's own memory.
-        found = {name: request.get_output_tensor(self.outputs.index(name)).data.copy() for name in only or self.outputs}
+        wanted = only or self.outputs
+        with enough_memory(self._graph):
+            try:
+                request = self._idle.get_nowait()
+            except Empty:
+                request = self._model.create_infer_request()
+            # Not `infer`, which raises nothing when it fails, and leaves the outputs of the call before.
+            request.start_async(feed, share_inputs=True)
+            request.wait()
+            # Copied, for the next call overwrites the request's own memory.
+            found = {name: request.get_output_tensor(self.outputs.index(name)).data.copy() for name in wanted}
         self._idle.put(request)  # one that failed is thrown away
         return found
 

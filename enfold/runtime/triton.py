@@ -15,6 +15,7 @@ from enfold import settings
 from enfold.bundle import read_manifest
 from enfold.errors import Unavailable, WrongUse, require
 from enfold.modalities import Arrays
+from enfold.runtime import enough_memory
 
 T = TypeVar("T")
 _SECONDS = 30.0  # that one answer may take
@@ -51,9 +52,10 @@ class TritonSession:
     def run(self, inputs: Arrays, only: Sequence[str] | None = None) -> Arrays:
         sent = [self._tensor(name, inputs[name]) for name in self.inputs]
         wanted = [self._triton.InferRequestedOutput(name) for name in only or self.outputs]
-        found = self._asked(
-            lambda client: client.infer(self._name, sent, self._version, outputs=wanted, **self._options())
-        )
+        with enough_memory(self._name):
+            found = self._asked(
+                lambda client: client.infer(self._name, sent, self._version, outputs=wanted, **self._options())
+            )
         return {name: np.array(found.as_numpy(name)) for name in only or self.outputs}
 
     def _tensor(self, name: str, array: np.ndarray) -> Any:

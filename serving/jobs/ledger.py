@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from enfold.errors import Unavailable
+from enfold.errors import Conflict, Unavailable
 
+VERSION = 1  # of the tables; a ledger of enfold 0.1 has the same, and says 0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS shards (number INTEGER PRIMARY KEY, vectors INTEGER, indexed INTEGER);
 CREATE TABLE IF NOT EXISTS items (key TEXT PRIMARY KEY, state TEXT, shard INTEGER, reason TEXT) WITHOUT ROWID;
@@ -18,8 +19,17 @@ CREATE TABLE IF NOT EXISTS items (key TEXT PRIMARY KEY, state TEXT, shard INTEGE
 
 class Ledger:
     def __init__(self, path: Path):
+        """Raises Conflict for one that a later enfold has written, Unavailable for one that cannot be written."""
         self._path, self._db = path, sqlite3.connect(path)
         with self._written():
+            [version] = self._db.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise Conflict(
+                    f"{path} is a ledger of version {version}; this enfold reads up to {VERSION}: upgrade enfold, or "
+                    "delete the file to do the job from its beginning"
+                )
+            if version < VERSION:  # and not every time: it is written, and who reads need not wait for who writes
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA secure_delete = ON")  # what is forgotten shall not be found in the file

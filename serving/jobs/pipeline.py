@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from enfold.client import Client
-from enfold.errors import BadItem, EnfoldError, WrongUse
+from enfold.errors import BadItem, EnfoldError, OutOfMemory, WrongUse
 from enfold.modalities import Sample
 from enfold.model import Model
 from enfold.points import point_id
@@ -28,7 +30,7 @@ SHARD_ITEMS = 512
 SHARD_SAMPLES = 2048  # windows of long items
 _AHEAD_ITEMS = 128  # decoded before they are needed
 SENDERS = 4  # shards on their way to the index at a time
-_UNREAD = "unread"  # state of an item that the disk, not its content, kept from being read: tried again next time
+_UNREAD = "unread"  # state of an item that disk or memory, not its content, kept from being read: tried again next time
 
 
 class Index:
@@ -103,9 +105,10 @@ class Maker:
 
     def make(self, items: Iterable[Item], threads: int) -> Iterator[Made]:
         """The shards of the items, in their order."""
-        for shard in self.shards(items, threads):
+        for prepared in self.shards(items, threads):
+            points, shard = self.points(prepared)
             states = {one.item.key: one.state for one in shard}
-            yield Made(self.points(shard), states, {one.item.key: one.reason for one in shard if one.reason})
+            yield Made(points, states, {one.item.key: one.reason for one in shard if one.reason})
 
     def shards(self, items: Iterable[Item], threads: int) -> Iterator[list[Prepared]]:
         """The items in their order, decoded ahead, as many at a time as are embedded and kept together."""
@@ -115,7 +118,9 @@ class Maker:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def points(self, shard: list[Prepared]) -> Points:
+    def points(self, shard: list[Prepared]) -> tuple[Points, list[Prepared]]:
+        """The points of a shard, and the shard, in which what there was not the memory for has its reason now."""
+        shard, embeddings, tokens = self._embedded(shard)
         facts, bundle = self.model.facts(), self.model.bundle
         about = {"source": self.uri, "space": facts.space, "bundle": bundle.ref}
         if bundle.manifest.lineage.run is not None:
@@ -130,9 +135,24 @@ class Maker:
                 payloads.append({**one.item.fields, **about, "item": one.item.key, **text, **part})
                 if one.picture is not None:
                     pictures[ids[-1]] = one.picture
+        vectors = self.model.vectors({"out_embedding": embeddings})
+        return Points(ids, vectors, payloads, facts.space, pictures, tokens if self.tokens else None), shard
+
+    def _embedded(self, shard: list[Prepared]) -> tuple[list[Prepared], np.ndarray, list[np.ndarray]]:
+        """The shard, its raw embeddings and its tokens if those are kept, in halves until what there is not the memory
+        for is left out.
+        """
         samples = [sample for one in shard for sample in one.samples]
-        encoded, tokens = self.model.encode_tokens(samples) if self.tokens else (self.model.encode(samples), None)
-        return Points(ids, self.model.vectors(encoded), payloads, facts.space, pictures, tokens)
+        try:
+            encoded, tokens = self.model.encode_tokens(samples) if self.tokens else (self.model.encode(samples), [])
+            return shard, encoded["out_embedding"], tokens
+        except OutOfMemory as error:
+            if len(shard) == 1:
+                left_out = Prepared(shard[0].item, _UNREAD, [], reason=str(error))
+                return [left_out], self.model.encode([])["out_embedding"], []
+        half = len(shard) // 2
+        first, second = self._embedded(shard[:half]), self._embedded(shard[half:])
+        return first[0] + second[0], np.concatenate([first[1], second[1]]), first[2] + second[2]
 
     def _prepare(self, item: Item) -> Prepared:
         state = item.state()  # before reading: a change meanwhile is seen next time
@@ -146,6 +166,8 @@ class Maker:
             return Prepared(item, state, [], reason=str(error))
         except OSError as error:
             return Prepared(item, _UNREAD, [], reason=f"{error.strerror or error}: {error.filename or item.key}")
+        except MemoryError:
+            return Prepared(item, _UNREAD, [], reason="there was not the memory to read it")
         except EnfoldError:
             raise
         except Exception as error:  # whatever a decoder throws at damaged bytes

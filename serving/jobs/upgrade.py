@@ -340,8 +340,9 @@ class Way:
             maker = Maker(self.encoder, source, parts, pictures=True, tokens=tokens)
             without: dict[str, str] = {}
             found = self._items(source, {item: wanted[key] for item, key in own.items()}, there, without)
-            for some in maker.shards(found, self.move.config.threads):
-                self._keep(maker.points(some), {own[one.item.key]: one.reason for one in some}, here, there)
+            for prepared in maker.shards(found, self.move.config.threads):
+                points, some = maker.points(prepared)
+                self._keep(points, {own[one.item.key]: one.reason for one in some}, here, there)
                 done += len(some)
                 self.move.work.tell("carry over", done=len(here) - len(wanted) + done, total=len(here))
             if without:

@@ -18,8 +18,15 @@ def test_the_catalogue_page_is_what_make_docs_writes():
     assert (ROOT / "enfold/catalogue.json").read_text() == catalogue.listed(), "run make docs"
 
 
-def test_the_tables_of_the_performance_page_are_what_make_docs_writes():
-    assert report.PAGE.read_text() == report.page(), "run make docs"
+@pytest.mark.parametrize("page", report.PAGES, ids=lambda page: page.name)
+def test_the_tables_of_measurements_are_what_make_docs_writes(page: Path):
+    assert page.read_text() == report.page(page), "run make docs"
+
+
+def test_every_published_result_stands_on_a_page():
+    marks = re.findall(r"<!-- bench:(\w+) -->", "".join(page.read_text() for page in report.PAGES))
+    assert {file.stem for file in report.PUBLISHED.glob("*.json")} <= set(marks)
+    assert len(marks) == len(set(marks))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

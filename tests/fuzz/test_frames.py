@@ -14,6 +14,7 @@ import pytest
 
 from serving.oip import HEADER_LENGTH
 from tests import bundles, servers
+from tests.fuzz import tally
 from tests.fuzz.wounds import edited, wounded
 
 COUNT = int(os.environ.get("FUZZ", "500"))
@@ -85,6 +86,7 @@ def test_frames_that_do_not_add_up(tmp_path: Path):
             assert server.client().ready()
     finally:
         servers.stop(server)
-    print(f"frames: {dict(became)}, deep {deep / COUNT:.3f}")
+    read = became[200]
+    tally.tell("frames", mutants=COUNT, read=read, refused=COUNT - read, deep=deep / COUNT, wrong=len(wrong))
     assert wrong == []
     assert deep > 0.3 * COUNT

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import targets
+from tests.fuzz import tally, targets
 from tests.fuzz.mutants import HANG_SECONDS
 
 COUNT = int(os.environ.get("FUZZ", "500"))
@@ -35,7 +35,7 @@ def test_damaged_copies(target: str, tmp_path: Path):
         first = number + 1
     assert not crashes, f"a mutant ended the process, or took more than {HANG_SECONDS} s: {crashes}"
     told = json.loads(done.stdout)
-    print(f"{target}: {told}")
+    tally.tell(target, mutants=COUNT, **told | {"wrong": len(told["wrong"])})
     assert told["wrong"] == []
     assert told["peak_mib"] < MOST_MIB
     assert told["slowest_seconds"] < SLOWEST_SECONDS

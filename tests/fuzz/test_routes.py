@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import bundles, servers
+from tests.fuzz import tally
 
 COUNT = int(os.environ.get("FUZZ", "500")) // 20
 
@@ -38,6 +39,7 @@ def test_requests_made_up_from_the_schema(tmp_path: Path):
         servers.stop(server)
     lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith('{"request"')]
     failed = [line for line in lines if line["status"] >= 500 and line["status"] not in (501, 503, 504)]
-    print(f"{len(lines):,} requests, {len(failed)} failures of the server")
+    read = sum(line["status"] < 400 for line in lines)
+    tally.tell("requests", mutants=len(lines), read=read, refused=len(lines) - read - len(failed), wrong=len(failed))
     assert len(lines) > 100, done.stdout
     assert failed == [], done.stdout

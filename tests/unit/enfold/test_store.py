@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from enfold import store
 from enfold.aliases import changing
+from enfold.bundle import new_bundle
 from enfold.diff import diff_bundles, nearest
 from enfold.errors import BundleInvalid, UnknownName, WrongUse
 from tests import bundles
@@ -180,6 +182,16 @@ def test_gc_removes_drafts_of_killed_exports_but_none_at_work(folder):
     os.utime(folder / ".draft-slow" / "graphs" / "encode.onnx")  # written just now
     assert store.collect_garbage(keep=4)["removed"] == [{"path": "tiny/.draft-killed", "megabytes": 2.0}]
     assert sorted(path.name for path in folder.glob(".draft-*")) == [".draft-fresh", ".draft-slow"]
+
+
+def test_gc_leaves_a_draft_at_work_where_the_clock_jumps_by_days(folder, monkeypatch):
+    jumped = time.time() + 2 * DAY
+    with suppress(BundleInvalid), new_bundle(folder.parent, "tiny") as draft:
+        with monkeypatch.context() as later:
+            later.setattr(store.time, "time", lambda: jumped)
+            assert store.collect_garbage(keep=4)["removed"] == []
+        assert draft.is_dir()
+    assert not draft.exists()
 
 
 def test_gc_of_a_store_that_is_not_there_removes_nothing(home):

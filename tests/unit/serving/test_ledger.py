@@ -1,5 +1,6 @@
 """What a job has done, kept so that a kill at any moment loses nothing and doubles nothing."""
 
+import sqlite3
 from contextlib import closing
 
 import pyarrow as pa
@@ -27,6 +28,16 @@ def test_a_ledger_remembers_states_failures_and_counts(ledger, tmp_path):
         assert again.counts() == {"items": 2, "failed": 1, "vectors": 6}
         assert again.failures() == [("b", "broken")]
         assert again.next_shard() == 3
+
+
+def test_a_ledger_of_a_later_version_is_refused_and_left_as_it_is(ledger, tmp_path):
+    file = tmp_path / "ledger.sqlite"
+    with closing(sqlite3.connect(file)) as later:
+        later.execute("PRAGMA user_version = 2")
+    with pytest.raises(Conflict, match="is a ledger of version 2; this enfold reads up to 1: upgrade enfold"):
+        Ledger(file)
+    with closing(sqlite3.connect(file)) as later:
+        assert later.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 def test_shards_are_sent_once(ledger):

@@ -81,6 +81,13 @@ def test_nothing_is_overwritten(written):
         snapshot("things", written)
 
 
+def test_a_snapshot_of_a_later_version_is_refused(written):
+    told = json.loads((written / "collection.json").read_bytes())
+    (written / "collection.json").write_text(json.dumps({"version": 2, "shards": told["files"]}))
+    with pytest.raises(WrongUse, match="is a snapshot of version 2; this enfold reads up to 1: upgrade it"):
+        restore(written, name="other")
+
+
 def test_a_name_that_is_none_is_refused(written):
     with pytest.raises(WrongUse, match="--name 'No Name'"):
         restore(written, name="No Name")
