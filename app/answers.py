@@ -159,6 +159,20 @@ def touching(answer: dict[str, Any]) -> None:
     )
 
 
+def exchanges(answer: dict[str, Any]) -> None:
+    """How likely each residue is at every place that was masked, against the one that stands there; the best ones."""
+    where = [f"{answer['sequence'][place - 1]}{place}" for place in answer["places"]]
+    scores = np.array(answer["scores"]).reshape(len(where), len(answer["residues"]))
+    drawn = go.Figure(go.Heatmap(z=scores.T, x=where, y=list(answer["residues"]), colorscale="RdBu", zmid=0))
+    drawn.update_layout(height=480, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    drawn.update_yaxes(autorange="reversed")
+    st.plotly_chart(drawn)
+    st.caption(
+        "Log-odds of each residue against the one that stands there, which is masked: above 0 it is the likelier"
+    )
+    st.dataframe(answer["mutations"])
+
+
 def _rgb(colour: str) -> tuple[int, ...]:
     return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
 
@@ -172,6 +186,7 @@ DRAWN = {
     "estimate": counts,
     "forecast": course,
     "generate": text,
+    "mutations": exchanges,
     "nearest": labels,
     "paint": pictures,
     "regress": values,
