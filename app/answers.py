@@ -173,6 +173,16 @@ def exchanges(answer: dict[str, Any]) -> None:
     st.dataframe(answer["mutations"])
 
 
+def distances(answer: dict[str, Any]) -> None:
+    """How far apart atoms are expected to lie, as a map."""
+    atoms = answer["atoms"]
+    drawn = go.Figure(go.Heatmap(z=answer["distances"], x=atoms, y=atoms, colorscale="Blues_r", zmin=0))
+    drawn.update_layout(height=480, width=560, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    drawn.update_yaxes(autorange="reversed")
+    st.plotly_chart(drawn, width="content")
+    st.caption("Expected distances in ångström; each atom bears its number in the item as it was written")
+
+
 def _rgb(colour: str) -> tuple[int, ...]:
     return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
 
@@ -190,6 +200,7 @@ DRAWN = {
     "nearest": labels,
     "paint": pictures,
     "regress": values,
+    "relations": distances,
     "segment": mask,
     "tag": tags,
     "zero_shot": labels,

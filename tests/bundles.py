@@ -116,7 +116,9 @@ def protein_bundle(store: Path, name: str = "residues") -> Bundle:
 
 
 def molecule_bundle(store: Path, name: str = "formulas") -> Bundle:
-    """How much of all that stands in each input -> 8 features; task `regress` of a boiling point."""
+    """How much of all that stands in each input -> 8 features; tasks `regress` of a boiling point and `relations`: an
+    ångström for each bond between two atoms.
+    """
     node, modality = helper.make_node, get("molecule")(get("molecule").Preprocess(max_atoms=16))
     inner = {"atoms": (8,), "degrees": (), "placed": (), "hops": (16,), "ways": (16, 5), "places": (3,)}
     inputs: dict[str, Any] = {
@@ -145,10 +147,18 @@ def molecule_bundle(store: Path, name: str = "formulas") -> Bundle:
             {"head": head},
         ),
     }
+    nodes = [
+        node("Shape", ["atoms"], ["count"], start=1, end=2),
+        node("Slice", ["hops", "nought", "count", "last"], ["real"]),
+        node("Sub", ["real", "one"], ["bonds"]),
+        node("Cast", ["bonds"], ["out_relations"], to=TensorProto.FLOAT),
+    ]
+    constants = {"nought": np.array([0]), "last": np.array([2]), "one": np.array([1])}
+    graphs["complete_relations"] = _graph(nodes, inputs, ("N", "N"), constants)
     golden = modality.collate([modality.prepare(modality.read(one))[0] for one in ("CCO", "c1ccccc1", "CC(C)N", "C")])
     spec = {"names": ["boiling_point"], "units": ["K"], "head": "head_regress", "errors": [list(range(50))]}
     entry = _entry("molecule", modality.preprocess.model_dump(mode="json"), {"weight": weight})
-    return _write(store, name, entry, graphs, golden, {"regress": spec})
+    return _write(store, name, entry, graphs, golden, {"regress": spec, "relations": {"graph": "complete_relations"}})
 
 
 def ranking_bundle(store: Path, name: str = "ranks", *, by: str = "cosine") -> Bundle:

@@ -17,6 +17,7 @@ from enfold.tasks.estimate import EstimateAnswer, Estimated
 from enfold.tasks.forecast import Course, ForecastAnswer
 from enfold.tasks.mutations import Mutation, MutationsAnswer
 from enfold.tasks.regress import RegressAnswer, Regressed
+from enfold.tasks.relations import RelationsAnswer
 from enfold.tasks.tag import TagAnswer
 from tests.examples import splats
 
@@ -111,6 +112,14 @@ def test_mutations_are_a_map_of_places_and_residues_and_a_table():
     [chart] = page.get("plotly_chart")
     [shown] = json.loads(chart.proto.spec)["data"]
     assert (shown["x"], shown["y"]) == (["K2", "A7"], list(STANDARD))
+
+
+def test_distances_are_a_map_of_the_atoms_by_their_names():
+    page = drawn("relations", RelationsAnswer(atoms=["C1", "O3"], distances=[[0, 1.4], [1.4, 0]]))
+    [chart] = page.get("plotly_chart")
+    [shown] = json.loads(chart.proto.spec)["data"]
+    assert shown["x"] == shown["y"] == ["C1", "O3"]
+    assert "ångström" in page.caption[0].value
 
 
 def test_nothing_found_is_drawn_too():
