@@ -1,7 +1,7 @@
 """The whole encoder with a head on pairs of atoms, fitted to where the atoms lie; it sees bonds alone.
 
 Pretraining on blended views tells in which direction an atom lies from another, and not how far: this is fitted behind
-it, by the squared error in ångström.
+it. The error is squared, in units of how much distances at so many bonds differ, so that near atoms count as far ones.
 """
 # B molecules, N atoms, M at most
 
@@ -56,11 +56,12 @@ class DistanceTuner(Tuner):
     def forward(self, batch: Batch) -> Losses:
         inputs = trimmed(batch)
         places = inputs.pop("clean")
-        found = self.head(self.encoder(inputs).tokens, inputs["hops"])
+        found = self.head(self.encoder(inputs).tokens, inputs["hops"], inputs["ways"])
         real = inputs["atoms"][:, :, 0] > 0
         pair = (real[:, :, None] & real[:, None]).triu(1)
         apart = found[pair] - (places[:, :, None] - places[:, None]).square().sum(3).sqrt()[pair]
-        return {"loss": apart.square().mean(), "mae": apart.abs().mean()}
+        usual_apart = self.head.spread[inputs["hops"][:, :, : real.shape[1]][pair]]
+        return {"loss": (apart / usual_apart).square().mean(), "mae": apart.abs().mean()}
 
 
 def adapt(stage: Adapt, run: Run, subject: Subject) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""How far do atoms lie from each other? What is usual at so many bonds, and what the two atoms change of it."""
-# B molecules, N atoms, M at most, D features
+"""How far do atoms lie from each other? What is usual at so many bonds, and what these and both atoms change of it."""
+# B molecules, N atoms, M at most, D features, P bonds of a path
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from enfold.modalities import Arrays
-from enfold.modalities.molecule import FARTHEST
+from enfold.modalities.molecule import BONDS, FARTHEST, PATH
 from training.blocks.pair_head import PairHead
 from training.encoders import Encoder
 from training.heads import GraphModule, Head
@@ -19,9 +19,9 @@ class DistancesConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class Distances(Head):
-    """tokens [B, N + 1, D], hops [B, N, M] -> ångström [B, N, N], symmetric; `mean` and `spread` are of training.
+    """tokens [B, N + 1, D], hops [B, N, M], ways [B, N, M, P] -> ångström [B, N, N], symmetric.
 
-    Hops are counted from 1, 0 where they are not known or a pair is padding.
+    `mean` and `spread` by hops are those of training.
     """
 
     task = "relations"
@@ -33,14 +33,16 @@ class Distances(Head):
     def __init__(self, encoder: Encoder, config: DistancesConfig):
         super().__init__(encoder, config)
         self.pairs = PairHead(encoder.dim, config.pair_dim, 1)
+        self.bonds = nn.Embedding(PATH * (BONDS + 1), 1)  # of each kind at each place of a path
+        nn.init.zeros_(self.bonds.weight)
         self.register_buffer("mean", torch.zeros(FARTHEST + 2))
         self.register_buffer("spread", torch.ones(FARTHEST + 2))
 
-    def forward(self, tokens: Tensor, hops: Tensor) -> Tensor:
-        atoms = tokens[:, 1:]
-        one = self.pairs(atoms)[..., 0]
+    def forward(self, tokens: Tensor, hops: Tensor, ways: Tensor) -> Tensor:
         place = torch.arange(hops.shape[1], device=hops.device)
-        hops = hops.index_select(2, place)
+        hops, ways = (known.index_select(2, place) for known in (hops, ways))  # [B, N, N], [B, N, N, P]
+        bonds = self.bonds(ways + torch.arange(PATH, device=ways.device) * (BONDS + 1)).sum(3)
+        one = (self.pairs(tokens[:, 1:]) + bonds)[..., 0]
         found = (one + one.transpose(1, 2)) / 2 * self.spread[hops] + self.mean[hops]
         distances: Tensor = found.clamp(min=0) * (place != place[:, None])
         return distances
@@ -63,7 +65,7 @@ class _Read(nn.Module):
         self, atoms: Tensor, degrees: Tensor, placed: Tensor, hops: Tensor, ways: Tensor, places: Tensor
     ) -> Tensor:
         inputs = {"atoms": atoms, "degrees": degrees, "placed": placed, "hops": hops, "ways": ways, "places": places}
-        found: Tensor = self.head(self.encoder(inputs).tokens, hops)
+        found: Tensor = self.head(self.encoder(inputs).tokens, hops, ways)
         return found
 
 

@@ -96,7 +96,7 @@ def test_distances_are_those_of_torch_and_symmetric(drafts, home):
         [sample] = model.prepare(formula)
         inputs = {name: torch.from_numpy(one)[None] for name, one in unplaced(sample.arrays).items()}
         with torch.inference_mode():
-            wanted = head(encoder(inputs).tokens, inputs["hops"])[0].numpy()
+            wanted = head(encoder(inputs).tokens, inputs["hops"], inputs["ways"])[0].numpy()
         order = np.argsort(sample.origin["numbers"])
         np.testing.assert_allclose(answer.distances, wanted[np.ix_(order, order)], atol=1e-3)
         np.testing.assert_array_equal(answer.distances, np.transpose(answer.distances))

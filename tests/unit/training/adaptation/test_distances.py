@@ -43,7 +43,7 @@ def test_it_is_symmetric_nought_to_itself_and_blind_to_places(items):
     given.pop("clean")
     assert not given["places"].any()
     assert not given["placed"].any()
-    found = made.head(made.encoder(given).tokens, given["hops"])
+    found = made.head(made.encoder(given).tokens, given["hops"], given["ways"])
     torch.testing.assert_close(found, found.transpose(1, 2))
     assert not found.diagonal(dim1=1, dim2=2).any()
     assert (found >= 0).all()
@@ -58,7 +58,7 @@ def test_the_error_is_of_the_clean_geometry_over_pairs_of_a_molecule_alone(items
     ):
         inputs = {name: values[None] for name, values in one.items() if name != "clean"}
         n = len(item.value.atoms)
-        found = made.head(made.encoder(inputs).tokens, inputs["hops"])[0, :n, :n].detach().numpy()
+        found = made.head(made.encoder(inputs).tokens, inputs["hops"], inputs["ways"])[0, :n, :n].detach().numpy()
         own.append((found - between(item.value.places))[np.triu_indices(n, 1)])
     apart = np.concatenate(own)
     losses = made(together)
