@@ -159,6 +159,30 @@ def touching(answer: dict[str, Any]) -> None:
     )
 
 
+def exchanges(answer: dict[str, Any]) -> None:
+    """How likely each residue is at every place that was masked, against the one that stands there; the best ones."""
+    where = [f"{answer['sequence'][place - 1]}{place}" for place in answer["places"]]
+    scores = np.array(answer["scores"]).reshape(len(where), len(answer["residues"]))
+    drawn = go.Figure(go.Heatmap(z=scores.T, x=where, y=list(answer["residues"]), colorscale="RdBu", zmid=0))
+    drawn.update_layout(height=480, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    drawn.update_yaxes(autorange="reversed")
+    st.plotly_chart(drawn)
+    st.caption(
+        "Log-odds of each residue against the one that stands there, which is masked: above 0 it is the likelier"
+    )
+    st.dataframe(answer["mutations"])
+
+
+def distances(answer: dict[str, Any]) -> None:
+    """How far apart atoms are expected to lie, as a map."""
+    atoms = answer["atoms"]
+    drawn = go.Figure(go.Heatmap(z=answer["distances"], x=atoms, y=atoms, colorscale="Blues_r", zmin=0))
+    drawn.update_layout(height=480, width=560, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    drawn.update_yaxes(autorange="reversed")
+    st.plotly_chart(drawn, width="content")
+    st.caption("Expected distances in ångström; each atom bears its number in the item as it was written")
+
+
 def _rgb(colour: str) -> tuple[int, ...]:
     return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
 
@@ -172,9 +196,11 @@ DRAWN = {
     "estimate": counts,
     "forecast": course,
     "generate": text,
+    "mutations": exchanges,
     "nearest": labels,
     "paint": pictures,
     "regress": values,
+    "relations": distances,
     "segment": mask,
     "tag": tags,
     "zero_shot": labels,

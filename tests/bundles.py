@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from enfold.bundle import Bundle, Entry, Graph, Lineage, Manifest, Size, new_bundle, open_bundle, seal
 from enfold.modalities import get
+from enfold.modalities.protein import MASK
 from enfold.runtime import load
 from enfold.space import space_id
 from enfold.store import versions
@@ -84,12 +85,16 @@ def text_bundle(
 
 
 def protein_bundle(store: Path, name: str = "residues") -> Bundle:
-    """A mean of residue vectors -> 8 features; tasks `tag` (lysine is a helix) and `contacts` (cysteines touch)."""
+    """A mean of residue vectors -> 8 features; tasks `tag` (lysine is a helix), `contacts` (cysteines touch) and
+    `mutations` (at a masked place the later residues of the alphabet are the likelier ones).
+    """
     modality, preprocess = get("protein"), get("protein").Preprocess(max_residues=16, overlap=4)
     reader, table = modality(preprocess), np.random.default_rng(0).normal(size=(30, _DIM))
     lysine, cysteine = (reader.prepare(reader.read(one))[0].arrays["input_ids"][1] for one in "KC")
     states, bound = np.tile([0.0, 5.0], (30, 1)), np.full((30, 1), -1.0)
     states[lysine], bound[cysteine] = (5, 0), 3
+    likely = np.random.default_rng(1).normal(size=(30, 30))
+    likely[MASK] = np.arange(30) / 10
     node, ids = helper.make_node, {key: (TensorProto.INT64, ["B", "T"]) for key in ("input_ids", "attention_mask")}
     pairs = [
         node("Gather", ["bound", "input_ids"], ["here"]),
@@ -102,18 +107,24 @@ def protein_bundle(store: Path, name: str = "residues") -> Bundle:
             [node("Gather", ["states", "input_ids"], ["out_tag"])], ids, ("T", 2), {"states": states}
         ),
         "complete_contacts": _graph(pairs, ids, ("T", "T"), {"bound": bound}),
+        "complete_residues": _graph(
+            [node("Gather", ["likely", "input_ids"], ["out_mutations"])], ids, ("T", 30), {"likely": likely}
+        ),
     }
     golden = reader.collate([reader.prepare(reader.read(one))[0] for one in ("MKTAYIAK", "WGDEV", "CKKC")])
     tasks = {
         "tag": {"graph": "complete_tag", "labels": {"H": "helix", "C": "coil"}},
         "contacts": {"graph": "complete_contacts"},
+        "mutations": {"graph": "complete_residues"},
     }
     entry = _entry("protein", preprocess.model_dump(mode="json"), {"table": table})
     return _write(store, name, entry, graphs, golden, tasks)
 
 
 def molecule_bundle(store: Path, name: str = "formulas") -> Bundle:
-    """How much of all that stands in each input -> 8 features; task `regress` of a boiling point."""
+    """How much of all that stands in each input -> 8 features; tasks `regress` of a boiling point and `relations`: an
+    ångström for each bond between two atoms.
+    """
     node, modality = helper.make_node, get("molecule")(get("molecule").Preprocess(max_atoms=16))
     inner = {"atoms": (8,), "degrees": (), "placed": (), "hops": (16,), "ways": (16, 5), "places": (3,)}
     inputs: dict[str, Any] = {
@@ -142,10 +153,18 @@ def molecule_bundle(store: Path, name: str = "formulas") -> Bundle:
             {"head": head},
         ),
     }
+    nodes = [
+        node("Shape", ["atoms"], ["count"], start=1, end=2),
+        node("Slice", ["hops", "nought", "count", "last"], ["real"]),
+        node("Sub", ["real", "one"], ["bonds"]),
+        node("Cast", ["bonds"], ["out_relations"], to=TensorProto.FLOAT),
+    ]
+    constants = {"nought": np.array([0]), "last": np.array([2]), "one": np.array([1])}
+    graphs["complete_relations"] = _graph(nodes, inputs, ("N", "N"), constants)
     golden = modality.collate([modality.prepare(modality.read(one))[0] for one in ("CCO", "c1ccccc1", "CC(C)N", "C")])
     spec = {"names": ["boiling_point"], "units": ["K"], "head": "head_regress", "errors": [list(range(50))]}
     entry = _entry("molecule", modality.preprocess.model_dump(mode="json"), {"weight": weight})
-    return _write(store, name, entry, graphs, golden, {"regress": spec})
+    return _write(store, name, entry, graphs, golden, {"regress": spec, "relations": {"graph": "complete_relations"}})
 
 
 def ranking_bundle(store: Path, name: str = "ranks", *, by: str = "cosine") -> Bundle:

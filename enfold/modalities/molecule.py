@@ -56,6 +56,7 @@ _BONDS = re.compile(r"^(?:.{3}([ \d]{2}\d).*V2000|M {2}V30 COUNTS +\d+ +(\d{1,9}
 _XYZ = re.compile(r"\s*\d+[ \t]*\r?\n")
 _LINES = 8  # of a mol block for each atom, at most
 _FAR = 1e4  # ångström from the origin, at most
+_NUMBER = "number"  # that an atom is called by while others are taken away
 _TRIES = 10_000  # of orders of bonds, until those of a file of places fit
 
 
@@ -64,6 +65,7 @@ class Structure:
     smiles: str  # canonical, of what is kept
     atoms: np.ndarray  # int64 [n, F], as FEATURES says
     bonds: np.ndarray  # int64 [E, 3]: two atoms, kind
+    numbers: np.ndarray  # int64 [n], of each among all atoms of the item as it was written, counted from 1
     places: np.ndarray | None = None  # float32 [n, 3], ångström
     name: str = ""
     views: Views = "both"  # of what there is, what is meant
@@ -300,7 +302,7 @@ class Molecule(Modality[Structure]):
             arrays["hops"][:, :n], arrays["ways"][:, :n] = value.relations(atoms)
         if placed and value.places is not None:
             arrays["places"] = value.places[atoms] - value.places[atoms].mean(0)
-        return Sample(arrays, part)
+        return Sample(arrays, part, {"numbers": value.numbers[atoms]})
 
     def _decoded(self, data: bytes) -> Any:
         """By what stands in it: a file may come without a name."""
@@ -457,6 +459,11 @@ def shade(element: int) -> str:
     return _SHADES.get(element, _OTHER)
 
 
+def symbol(element: int) -> str:
+    found: str = _chem().GetPeriodicTable().GetElementSymbol(element)
+    return found
+
+
 def _label(atom: Any) -> str:
     """What stands at an atom: nothing at a carbon that lines lead to, else element, hydrogens and charge."""
     hydrogens, charge = atom.GetTotalNumHs(), atom.GetFormalCharge()
@@ -503,6 +510,8 @@ def _place(mol: Any, places: Any) -> None:
 def _kept(mol: Any) -> Structure:
     """The largest component without hydrogens, in canonical order."""
     chem = _chem()
+    for number, atom in enumerate(mol.GetAtoms(), 1):
+        atom.SetIntProp(_NUMBER, number)
     pieces = chem.GetMolFrags(mol, asMols=True) if "." in chem.MolToSmiles(mol) else (mol,)
     mol = min(pieces, key=lambda one: (-one.GetNumHeavyAtoms(), -_weight(one), chem.MolToSmiles(one)))
     mol = chem.RemoveHs(mol)
@@ -524,6 +533,7 @@ def _kept(mol: Any) -> Structure:
         bonds=np.array(
             [[bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), _kind(bond)] for bond in mol.GetBonds()], np.int64
         ).reshape(-1, 3),
+        numbers=np.array([atom.GetIntProp(_NUMBER) for atom in mol.GetAtoms()], np.int64),
         places=None if places is None else places.astype(np.float32),
     )
 

@@ -23,6 +23,7 @@ from enfold.errors import BadItem, TooLarge, require
 from enfold.modalities import Arrays, Modality, Part, Sample, Spec, Stored, written_bytes
 
 RESIDUES = "ABCDEFGHIKLMNOPQRSTUVWXYZ"  # each with a token of its own; J, leucine or isoleucine, is <unk>
+STANDARD = "ACDEFGHIKLMNPQRSTVWY"  # those of the genetic code
 PAD, MASK, CLS, SEP, UNK = range(5)
 FIRST = 5  # token of the first residue: what stands before it is no residue
 # Residues that behave alike, and the colour that each group is drawn in.

@@ -5,7 +5,7 @@ arXiv:2307.06235. Relations are how many bonds lie between two atoms, which bond
 Our reading: what is drawn of two atoms is the same in both directions, and drawn for each molecule by itself; places
 are told in the frame of the molecule's own axes, for in any other an encoder that is blind to turns could only guess.
 """
-# B molecules, N atoms, D features, P bonds of a path, R relations
+# B molecules, N atoms, D features, P bonds of a path
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from enfold.errors import WrongUse
 from enfold.modalities import Arrays
 from enfold.modalities.molecule import BONDS, FARTHEST, PATH, Molecule, MoleculePreprocess
+from training.blocks.pair_head import PairHead
 from training.encoders import Encoder, Inputs
 from training.encoders.transformer_m import Shown, TransformerM, trimmed
 from training.methods import Batch, Item, Losses, Method
@@ -99,22 +100,6 @@ class Moleblend(Method):
         }
         weights = {name: getattr(self.config, f"{name}_weight") for name in losses}
         return {"loss": torch.stack([weights[name] * one for name, one in losses.items()]).sum(), **losses}
-
-
-class PairHead(nn.Module):
-    """What two atoms are to each other, from the outer product of both: [B, N, D] -> [B, N, N, R]."""
-
-    def __init__(self, dim: int, narrow: int, relations: int):
-        super().__init__()
-        self.left, self.right = nn.Linear(dim, narrow), nn.Linear(dim, narrow)
-        self.out = nn.Linear(narrow * narrow, relations)
-
-    def forward(self, atoms: Tensor) -> Tensor:
-        left, right = self.left(atoms), self.right(atoms)
-        weight = self.out.weight.unflatten(1, (left.shape[2], right.shape[2]))
-        # The layer on the outer product, which is never there as a whole: it would be N x N x narrow x narrow.
-        found: Tensor = torch.einsum("bip,rpq,bjq->bijr", left, weight, right) + self.out.bias
-        return found
 
 
 class NoiseHead(nn.Module):

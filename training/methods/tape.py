@@ -15,15 +15,14 @@ from torch.nn import functional as F
 
 from enfold.errors import WrongUse
 from enfold.modalities import Arrays
-from enfold.modalities.protein import FIRST, MASK, ProteinPreprocess, tokens
+from enfold.modalities.protein import FIRST, MASK, STANDARD, ProteinPreprocess, tokens
 from training.blocks.token_swaps import drawn, masked
 from training.blocks.word_head import WordHead
 from training.encoders import Encoder
 from training.encoders.bert import Bert
+from training.heads.residues import Residues, ResiduesConfig
 from training.methods import Batch, Item, Losses, Method
 from training.views.protein import random_window
-
-STANDARD = "ACDEFGHIKLMNPQRSTVWY"
 
 
 class TapeConfig(BaseModel, frozen=True, extra="forbid"):
@@ -47,6 +46,11 @@ class Tape(Method):
             )
         self.word_head = WordHead(encoder.dim, encoder.vocabulary)
         self.register_buffer("standard", torch.from_numpy(tokens(STANDARD)), persistent=False)
+
+    @property
+    def task_head(self) -> Residues:  # type: ignore[override]
+        """What a server can ask: which residue it would put in place of one."""
+        return Residues(self.encoder, ResiduesConfig(), self.word_head)
 
     def example(self, item: Item, rng: np.random.Generator) -> Arrays:
         return random_window(item.value, rng, self.preprocess)

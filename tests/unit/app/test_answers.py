@@ -1,10 +1,13 @@
 """Answers as the explorer draws them, each from what its task really gives."""
 
+import json
+
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from enfold import tasks
+from enfold.modalities.protein import STANDARD
 from enfold.modalities.splats import ply
 from enfold.tasks.act import ActAnswer
 from enfold.tasks.complete import CompleteAnswer
@@ -12,7 +15,9 @@ from enfold.tasks.contacts import ContactsAnswer, Pair
 from enfold.tasks.detect import DetectAnswer, Scored
 from enfold.tasks.estimate import EstimateAnswer, Estimated
 from enfold.tasks.forecast import Course, ForecastAnswer
+from enfold.tasks.mutations import Mutation, MutationsAnswer
 from enfold.tasks.regress import RegressAnswer, Regressed
+from enfold.tasks.relations import RelationsAnswer
 from enfold.tasks.tag import TagAnswer
 from tests.examples import splats
 
@@ -94,8 +99,32 @@ def test_contacts_are_a_map_and_their_surest_pairs(pairs):
         assert page.dataframe[0].value.iloc[0].tolist() == ["M 1", "A 7", 0.5]
 
 
+def test_mutations_are_a_map_of_places_and_residues_and_a_table():
+    answer = MutationsAnswer(
+        sequence="MKTAYIA",
+        mutations=[Mutation(mutation="A7G", score=1.5), Mutation(mutation="K2R", score=-0.5)],
+        places=[2, 7],
+        residues=STANDARD,
+        scores=np.zeros((2, 20)).tolist(),
+    )
+    page = drawn("mutations", answer)
+    assert page.dataframe[0].value["mutation"].tolist() == ["A7G", "K2R"]
+    [chart] = page.get("plotly_chart")
+    [shown] = json.loads(chart.proto.spec)["data"]
+    assert (shown["x"], shown["y"]) == (["K2", "A7"], list(STANDARD))
+
+
+def test_distances_are_a_map_of_the_atoms_by_their_names():
+    page = drawn("relations", RelationsAnswer(atoms=["C1", "O3"], distances=[[0, 1.4], [1.4, 0]]))
+    [chart] = page.get("plotly_chart")
+    [shown] = json.loads(chart.proto.spec)["data"]
+    assert shown["x"] == shown["y"] == ["C1", "O3"]
+    assert "ångström" in page.caption[0].value
+
+
 def test_nothing_found_is_drawn_too():
     drawn("detect", DetectAnswer(boxes=[]))
+    drawn("mutations", MutationsAnswer(sequence="XX", mutations=[], places=[], residues=STANDARD, scores=[]))
 
 
 def test_a_completed_set_is_a_picture_and_a_file():

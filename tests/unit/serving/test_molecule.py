@@ -1,4 +1,4 @@
-"""Molecules over HTTP: however one is sent it is one; values; SMILES and SDF files as sources; errors told."""
+"""Molecules over HTTP: however one is sent it is one; values, distances; SMILES and SDF as sources; errors told."""
 
 import re
 
@@ -46,6 +46,43 @@ def test_bonds_alone_places_alone_and_both_are_three_looks_at_one_molecule(http)
     np.testing.assert_array_equal(both, embedded(http, space)[0])
     assert not np.allclose(placed, flat)
     assert not np.allclose(placed, both)
+
+
+def related(http, item):
+    answer = http.post("/predict", json={"items": [{"molecule": item}], "task": "relations"})
+    assert answer.status_code == 200, answer.text
+    [found] = answer.json()["answers"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("molecule", "atoms"),
+    [
+        ("CC(N)O", ["C1", "C2", "N3", "O4"]),
+        ("NC(C)O", ["N1", "C2", "C3", "O4"]),
+        ("[H]OC(C)N", ["O2", "C3", "C4", "N5"]),
+        ("[Na+].CC(N)[O-]", ["C2", "C3", "N4", "O5"]),
+    ],
+)
+def test_distances_stand_in_the_order_in_which_the_atoms_were_written(http, molecule, atoms):
+    """The bundle tells an ångström for each bond between two atoms."""
+    found = related(http, molecule)
+    assert found["atoms"] == atoms
+    distances, middle = np.array(found["distances"]), [one.startswith("C") for one in atoms]
+    np.testing.assert_array_equal(distances, distances.T)
+    centre = next(i for i, row in enumerate(distances) if sorted(row) == [0, 1, 1, 1])
+    assert middle[centre]
+    assert set(distances[np.arange(4) != centre][:, np.arange(4) != centre].ravel()) == {0, 2}
+    assert related(http, "C") == {"atoms": ["C1"], "distances": [[0]]}
+
+
+def test_places_of_an_item_are_not_looked_at_and_their_view_alone_is_refused(http):
+    space = sdf(folded("CC(N)O")).decode()
+    assert related(http, space)["distances"] == related(http, "CC(N)O")["distances"]
+    item = {"molecule": {"block": space, "views": "3d"}}
+    answer = http.post("/predict", json={"items": [item], "task": "relations"})
+    assert answer.status_code == 422
+    assert "told from bonds" in answer.json()["detail"]
 
 
 def test_a_value_comes_with_its_unit_and_an_interval_that_widens_with_coverage(http):
@@ -115,3 +152,4 @@ def test_coordinates_that_are_no_numbers_of_json_are_refused_too(http):
 def test_the_schema_shows_what_a_value_is(http):
     known = http.get("/openapi.json").json()["components"]["schemas"]
     assert set(known["Regressed"]["properties"]) == {"name", "value", "unit", "low", "high"}
+    assert set(known["RelationsAnswer"]["properties"]) == {"atoms", "distances"}

@@ -1,4 +1,4 @@
-"""Proteins over HTTP: however a chain is sent it is one; labels, contacts, a FASTA file as a source; errors told."""
+"""Proteins over HTTP: however a chain is sent it is one; labels, contacts, mutations, a FASTA file; errors told."""
 
 import re
 
@@ -58,6 +58,17 @@ def test_contacts_are_a_symmetric_map_with_its_surest_pairs(http):
     assert found[7, 9] == 0, "neighbours are left out"
 
 
+def test_mutations_are_ranked_best_first(http):
+    """At a masked place the later residues of the alphabet are the likelier ones, by a tenth for each letter."""
+    answer = predicted(http, "mutations", "MKTAYIAK", mutations=["k2r", "M1L", "A4C:Y5A"])
+    assert [one["mutation"] for one in answer["mutations"]] == ["k2r", "M1L", "A4C:Y5A"]
+    assert [one["score"] for one in answer["mutations"]] == pytest.approx([0.7, -0.1, 0.2 - 2.3], abs=1e-6)
+    assert answer["places"] == [1, 2, 4, 5]
+    every = predicted(http, "mutations", "MKTAYIAK" * 4, top=3)
+    assert [one["mutation"] for one in every["mutations"]] == ["A4Y", "A7Y", "A12Y"]
+    assert np.shape(every["scores"]) == (32, len(every["residues"]))
+
+
 def test_a_fasta_file_fills_a_collection_in_which_a_chain_finds_itself(http, server, tmp_path):
     file = tmp_path / "three.fasta"
     file.write_text(">one the first\nMKTAYIAK\n>two\nWGDEVHPF\n>three\nMK4\n")
@@ -68,6 +79,30 @@ def test_a_fasta_file_fills_a_collection_in_which_a_chain_finds_itself(http, ser
         [best] = client.search("three", item="mktayiak", modality="protein", limit=1).hits
         assert (best.payload["item"], best.payload["text"]) == ("one", "one the first")
         assert client.original("three", best.id).startswith(b">one")
+
+
+@pytest.mark.parametrize(
+    ("protein", "mutations", "sentence"),
+    [
+        ("MKTAY", ["A1G"], "'A1G': residue 1 of the protein is M, not A"),
+        ("MKTAY", ["M1G", "A6G"], "'A6G': the protein has 5 residues, counted from 1, and no 6"),
+        ("MKTAY", ["M0G"], "and no 0"),
+        ("MKTAY", ["M1B"], "'M1B' names 'B', which is none of the 20 residues"),
+        ("MKTAY", ["M1G:K2*"], "names '\\*'"),
+        ("MKTAY", ["methionine"], "'methionine' is no mutation: write the residue"),
+        ("MKTAY", ["M1G:"], "is no mutation"),
+        ("MKTAY", ["M١G"], "is no mutation"),
+        ("MKTAY", ["M1G:M1L"], "changes a place twice"),
+        ("MKTAY", [f"M{place}G" for place in range(1, 1026)], "at 1,025 places; at most 1,024"),
+        ("MKTAY", "M1G", "'mutations' of mutations"),
+        ("MKTAYIAK" * 200, [], "the protein has 1,600 residues; at most 1,024"),
+    ],
+)
+def test_a_mutation_that_cannot_be_gets_a_4xx_with_its_sentence(http, protein, mutations, sentence):
+    asked = {"items": [{"protein": protein}], "task": "mutations", "options": {"mutations": mutations}}
+    answer = http.post("/predict", json=asked)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert re.search(sentence, answer.json()["detail"]), answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +126,8 @@ def test_what_makes_no_sense_gets_a_4xx_with_its_sentence(http, protein, options
     assert re.search(sentence, answer.json()["detail"]), answer.json()["detail"]
 
 
-def test_the_schema_shows_what_labels_and_contacts_are(http):
+def test_the_schema_shows_what_labels_contacts_and_scores_are(http):
     known = http.get("/openapi.json").json()["components"]["schemas"]
     assert set(known["TagAnswer"]["properties"]) == {"sequence", "tags", "labels", "probabilities"}
     assert set(known["ContactsAnswer"]["properties"]) == {"sequence", "pairs", "contacts"}
+    assert set(known["MutationsAnswer"]["properties"]) == {"sequence", "mutations", "places", "residues", "scores"}

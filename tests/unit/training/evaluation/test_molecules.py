@@ -1,4 +1,4 @@
-"""Values fitted, views that find each other and the floor of fingerprints, judged on a manifest of one's own."""
+"""Values and distances fitted, views that find each other, the floor of fingerprints: on a manifest of one's own."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from training import recipe
 from training.adaptation.regress import training_items, truth, with_values
 from training.artefacts import needed_encoder
 from training.data.builders.molecules import in_space
-from training.evaluation import Subject, fingerprint_ridge, regression, view_retrieval
+from training.evaluation import Subject, distances, fingerprint_ridge, regression, view_retrieval
 from training.heads import load_head
 from training.recipe import Adapt, Evaluate
 from training.run import Run
@@ -107,6 +107,18 @@ def test_views_find_each_other_among_molecules_of_the_same_formula_first(run):
     assert found["chance"] == 1 / 25
     assert found["isomers"] == 1
     assert view_retrieval.rivals(["a", "b", "c", "b", "a", "b"]).tolist() == [1, 3, 5, 0, 4, 2]
+
+
+def test_distances_are_told_by_bonds_alone_beside_what_is_usual_at_so_many(run):
+    subject = subject_of(run, "distances_judged")
+    found = distances.evaluate(subject)
+    assert found["mae"] == pytest.approx(figures_of(run, "distances_judged")["distances_mae"])
+    assert found["mae"] < 1.5 * found["by_hops"] < 1.5, "after few steps it knows little more"
+    head = load_head(run.folder("distances"), subject.encoder).head
+    assert (head.mean[3:].diff() > 0)[:6].all(), "what is more bonds away lies farther"
+    assert head.mean[2] == pytest.approx(1.5, abs=0.1)
+    with pytest.raises(WrongUse, match="let it need a stage that fits them"):
+        distances.evaluate(subject_of(run, "flat"))
 
 
 def test_a_value_that_nobody_has_is_told(run):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import default_collate
 
 from enfold.errors import WrongUse
-from enfold.modalities.protein import FIRST, MASK, Protein, ProteinPreprocess, tokens
+from enfold.modalities.protein import FIRST, MASK, STANDARD, Protein, ProteinPreprocess, tokens
 from enfold.tasks import Prepared
 from enfold.tasks.contacts import APART
 from enfold.tasks.tag import Tag, TagOptions, TagSpec
@@ -21,7 +21,7 @@ from training.blocks.token_swaps import drawn, masked
 from training.encoders import build
 from training.heads import load_head, run_by, save_head
 from training.methods import Item
-from training.methods.tape import STANDARD, Tape
+from training.methods.tape import Tape
 
 PREPROCESS = ProteinPreprocess(max_residues=30, overlap=4)
 READER = Protein(PREPROCESS)
