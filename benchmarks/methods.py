@@ -40,8 +40,8 @@ def run(quick: bool) -> Result:
     embedded: list[Row] = []
     answered: list[Row] = []
     failed: list[str] = []
-    for slug, ref in made:
-        rows, answers = _measured(config, slug, ref, quick)
+    for slug, source, ref in made:
+        rows, answers = _measured(config, slug, source, ref, quick)
         embedded, answered = embedded + rows, answered + answers
         failed += [row["bundle"] for row in (*rows, *answers) if row["failed"]]
     return Result(
@@ -52,19 +52,23 @@ def run(quick: bool) -> Result:
     )
 
 
-def _made(config: Settings) -> Iterator[tuple[str, str]]:
-    """Recipes that have a bundle in the store, and its reference."""
+def _made(config: Settings) -> Iterator[tuple[str, str, str]]:
+    """Recipes that have a bundle of their items in the store, the data that it learnt from, and its reference."""
     for slug in recipe.names():
-        for stage in recipe.load(slug).stage:
-            name = getattr(stage, "bundle", None)
-            if name is not None and store.versions(config.bundles, name):
-                yield slug, f"{name}@{store.versions(config.bundles, name)[-1]}"
+        facts = recipe.load(slug)
+        for stage in facts.stage:
+            if not isinstance(stage, recipe.Export) or not (kept := store.versions(config.bundles, stage.bundle)):
+                continue
+            ref = f"{stage.bundle}@{kept[-1]}"
+            entries = store.open_ref(config.bundles, ref).manifest.entries.values()
+            if facts.modality in {entry.modality for entry in entries}:  # not of a column beside the items alone
+                yield slug, facts.learnt_from(stage).source, ref
 
 
-def _measured(config: Settings, slug: str, ref: str, quick: bool) -> tuple[list[Row], list[Row]]:
+def _measured(config: Settings, slug: str, source: str, ref: str, quick: bool) -> tuple[list[Row], list[Row]]:
     runs, seconds = (QUICK_RUNS, QUICK_SECONDS) if quick else (RUNS, SECONDS)
     facts = recipe.load(slug)
-    records = open_dataset(facts.data.source, data=config.data).split("test").records
+    records = open_dataset(source, data=config.data).split("test").records
     chosen = list(islice(cycle(records), QUICK_ITEMS if quick else ITEMS))
     raw, wired = [record.path or record.value for record in chosen], [_wire(facts.modality, one) for one in chosen]
     embedded: list[Row] = []

@@ -277,6 +277,11 @@ class Recipe(_Table):
             return self._reader(self.modality, self.preprocess, folder, "preprocess")
         return self._reader(self.modality, stage.preprocess, folder, f"stage.{stage.name}.preprocess")
 
+    def learnt_from(self, export: Export) -> Data:
+        """What a bundle's encoder was pretrained on: a stage's own data, or the recipe's."""
+        needed = [stage for stage in self.stage if stage.name in export.needs and isinstance(stage, Pretrain)]
+        return next((stage.data for stage in needed if stage.data is not None), self.data)
+
     @staticmethod
     def reads_words(modality: str) -> bool:
         """Whether the modality cuts words into tokens."""

@@ -58,7 +58,8 @@ def test_a_recipe_ends_in_bundles_that_embed_and_answer(slug: str, home: Path, m
         made = next(one for one in facts.stage if one.verb == "export" and one.bundle == figures["bundle"])
         side = next((recipe.side_of(stages[name]) for name in made.needs if recipe.side_of(stages[name])), None)
         modality = facts.sides[side].modality if side else facts.modality
-        items = few_beside(facts, side) if side else few(facts, facts.data.source, facts.modality)
+        source = facts.learnt_from(made).source
+        items = few_beside(facts, side) if side else few(facts, source, facts.modality)
         ref = f"{figures['bundle']}@{figures['version']}"
         for size in figures["sizes"] or [None]:
             model = enfold.open(ref, size=size)
@@ -73,16 +74,16 @@ def test_a_recipe_ends_in_bundles_that_embed_and_answer(slug: str, home: Path, m
             asked = ("text", texts) if task in ("generate", "paint") else (entry, items)
             assert len(model.predict(asked[1], task, model.task(task).trial, entry=asked[0])) == 3
         if len(figures["sizes"]) < 2 and side is None:
-            find_over_http(home, ref, entry if len(entries) > 1 else None, facts)
+            find_over_http(home, ref, entry if len(entries) > 1 else None, facts, source)
         if len(entries) > 1:
             others = {name: few(facts, one.data.source, name) for name, one in facts.mixed.items()}
             others |= {name: few_beside(facts, name) for name in entries if name in facts.sides}
             find_across(model, {entry: items, **(others or {"text": texts})})
 
 
-def find_over_http(home: Path, ref: str, entry: str | None, facts: recipe.Recipe) -> None:
+def find_over_http(home: Path, ref: str, entry: str | None, facts: recipe.Recipe, source: str) -> None:
     """The beginning of the data set as a collection, by a job of the server; a raw item finds itself in it."""
-    data = open_dataset(facts.data.source, data=settings.load().data)
+    data = open_dataset(source, data=settings.load().data)
     name = ref.replace("@", "-")
     server = servers.start(home, ref)
     try:
@@ -90,7 +91,7 @@ def find_over_http(home: Path, ref: str, entry: str | None, facts: recipe.Recipe
             servers.until(client.ready, 60)
             chosen = {"entry": entry} if entry else {}
             to = f"index://{name}"
-            job = client.start_job("embed", source=facts.data.source, model=ref, to=to, limit=12, **chosen)
+            job = client.start_job("embed", source=source, model=ref, to=to, limit=12, **chosen)
             servers.until(lambda: client.job(job.id).state in ("done", "failed"), 120)
             assert client.job(job.id).state == "done", client.job(job.id).log
             assert client.collection(name).points == 12
