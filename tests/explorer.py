@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app import server as pages
 from tests import bundles, servers
 
 
@@ -37,6 +38,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Running
     assert done.returncode == 0, done.stderr
     yield running
     servers.stop(running)
+
+
+def ask(server: servers.Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pages of this process speak to a server, with empty caches."""
+    monkeypatch.setenv("ENFOLD_URL", server.url)
+    for cached in (pages.client, pages.collections, pages.layout, pages.health, pages.facets):
+        cached.clear()
 
 
 def _pictures(folder: Path) -> None:

@@ -16,7 +16,7 @@ from serving.jobs import pipeline
 from serving.jobs.embed import embed
 from serving.jobs.upgrade import upgrade
 from serving.snapshots import restore, snapshot
-from tests import bundles
+from tests import bundles, explorer
 from tests.servers import start, stop, until
 from tests.unit.serving.conftest import new_collection, points
 from tests.unit.serving.test_service import problem
@@ -113,7 +113,7 @@ def test_a_search_orders_points_by_their_tokens(texts, client, model):
 def test_the_explorer_offers_it_where_tokens_are_kept(texts, server, client, monkeypatch):
     from streamlit.testing.v1 import AppTest
 
-    monkeypatch.setenv("ENFOLD_URL", server.url)
+    explorer.ask(server, monkeypatch)
     page = AppTest.from_file(Path(__file__).parents[3] / "app" / "main.py", default_timeout=30)
     page.query_params["collection"] = "texts"
     page = page.run().switch_page("screens/search.py").run()
