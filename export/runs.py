@@ -211,7 +211,7 @@ class FinishedRun:
             run=self.story["id"],
             method=next((one.method for one in (self.stages[stage], *before) if isinstance(one, Pretrain)), None),
             recipe=self.story["recipe_digest"],
-            data=self.story["data"]["fingerprint"],
+            data=self._data(stage).fingerprint if self.stages[stage].data else self.story["data"]["fingerprint"],
             parents=tuple(self._bundles_of({one.name for one in before})),
         )
 

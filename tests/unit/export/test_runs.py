@@ -12,6 +12,7 @@ from enfold.errors import UnknownName, WrongUse
 from export.commands import export_run, export_stage
 from export.draft import token_width
 from tests.unit.export import drafts
+from training.data.sources import open_dataset
 from training.encoders import Encoded, Encoder
 
 
@@ -113,6 +114,16 @@ def test_a_name_that_is_not_allowed_costs_no_work(run, home):
     with pytest.raises(WrongUse, match="bundle name 'My Bundle' is not allowed"):
         export_run("tiny-1", "My Bundle")
     assert not (home / "bundles").exists()
+
+
+def test_a_bundle_names_the_data_that_its_own_stage_learnt_from(run, tmp_path):
+    other, page = drafts.photos(tmp_path / "others", 66), run / "recipe.json"
+    facts = json.loads(page.read_text())
+    facts["stage"][0]["data"] = {"source": str(other)}
+    page.write_text(json.dumps(facts))
+    export_stage(run, "photos", ("pretrain",))
+    lineage, found = enfold.open("photos").bundle.manifest.lineage, open_dataset(str(other), data=tmp_path)
+    assert lineage.data == found.fingerprint != "f"
 
 
 def test_only_tokens_that_are_all_real_have_a_width():
