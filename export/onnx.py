@@ -36,6 +36,17 @@ class _Named(nn.Module):
         return encoded.tokens, encoded.embedding
 
 
+class _Positional(nn.Module):
+    """Any module as one of positional inputs, whatever they are called."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *arrays: Tensor) -> Any:
+        return self.module(*arrays)
+
+
 def encoder_graph(encoder: Encoder, example: Arrays, *, ragged: bool = False) -> onnx.ModelProto:
     """Inputs as in `example` -> out_tokens [B, N, D], out_embedding [B, D].
 
@@ -45,17 +56,17 @@ def encoder_graph(encoder: Encoder, example: Arrays, *, ragged: bool = False) ->
     if ragged and min(array.shape[1] for array in example.values()) == 1:  # would be frozen as well
         example = {name: np.repeat(array, 2, axis=1) for name, array in example.items()}
     axes = tuple({0: "batch", 1: "length"} if ragged else {0: "batch"} for _ in example)
-    return _exported(_Named(encoder, tuple(example)), example, (axes,), ["out_tokens", "out_embedding"])
+    return _exported(_Named(encoder, tuple(example)), example, axes, ["out_tokens", "out_embedding"])
 
 
 def task_graph(graph: GraphModule) -> onnx.ModelProto:
     """A task's module as a graph."""
     axes = tuple(dict(graph.axes[name]) for name in graph.example)
-    return _exported(graph.module, graph.example, axes, list(graph.outputs))
+    return _exported(_Positional(graph.module), graph.example, axes, list(graph.outputs))
 
 
 def _exported(module: nn.Module, example: Arrays, axes: tuple[Any, ...], outputs: list[str]) -> onnx.ModelProto:
-    """axes   names of the free axes of each argument of `module`"""
+    """axes   names of the free axes of each of the arrays that `module` takes"""
     with warnings.catch_warnings(), _recurrence_kept():
         # It says that an axis of the second input is the first one's too, as its name says already.
         warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
@@ -66,7 +77,7 @@ def _exported(module: nn.Module, example: Arrays, axes: tuple[Any, ...], outputs
             verbose=False,
             input_names=list(example),
             output_names=outputs,
-            dynamic_shapes=axes,
+            dynamic_shapes=(axes,),  # of one argument, *arrays
         )
     assert program is not None
     return anonymous(program.model_proto)

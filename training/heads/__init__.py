@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from enfold.bundle import Role
 from enfold.errors import UnknownName
@@ -40,6 +40,9 @@ class GraphModule:
     state: Mapping[str, str] = field(default_factory=dict)  # input -> the output that is fed back into it
 
 
+RAGGED = {0: "batch", 1: "length"}  # axes of items that differ in length
+
+
 class Head(nn.Module):
     """What answers `task`. `spec` is what the manifest stores for it."""
 
@@ -56,8 +59,28 @@ class Head(nn.Module):
     def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
         """The task's graphs by name; `inputs` are an example of the encoder's, of at least two items."""
 
+    def answer(self, encoder: Encoder, inputs: dict[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """What a graph of encoder and head gives for the encoder's inputs; of heads that have one."""
+        raise NotImplementedError
+
+    def complete(self, encoder: Encoder, example: Arrays, axes: Mapping[int, str], *outputs: str) -> GraphModule:
+        """`answer` as a graph. axes are those that are free, of every input."""
+        whole = _Whole(encoder, self, tuple(example))
+        return GraphModule("complete", whole, example, dict.fromkeys(example, axes), outputs)
+
     @abstractmethod
     def spec(self) -> dict[str, Any]: ...
+
+
+class _Whole(nn.Module):
+    """Tensors in the order of `names` -> a head's answer."""
+
+    def __init__(self, encoder: Encoder, head: Head, names: tuple[str, ...]):
+        super().__init__()
+        self.encoder, self.head, self.names = encoder, head, names
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return self.head.answer(self.encoder, dict(zip(self.names, inputs, strict=True)))
 
 
 def names() -> tuple[str, ...]:

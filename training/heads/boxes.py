@@ -68,27 +68,18 @@ class Boxes(Head):
         size = 2 * self.side * box[..., 3:].clamp(-6, 6).exp()
         return label, torch.cat([centre, size], -1), central[..., 0]
 
+    def answer(self, encoder: Encoder, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Boxes [B, N, 7], scores [B, N, K]; a cell beyond the place answers for nothing."""
+        label, box, central = self(encoder(inputs).features)
+        inside = F.max_pool3d(inputs["valid"][:, None], self.side).flatten(1)  # [B, N]
+        scores = (label.sigmoid() * central.sigmoid()[..., None]).sqrt() * inside[..., None]
+        return F.pad(box, (0, 1)), scores
+
     def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
-        axes = {name: {0: "batch"} for name in inputs}
-        whole = _Complete(encoder, self)
-        return {"detect": GraphModule("complete", whole, inputs, axes, ("out_boxes", "out_scores"))}
+        return {"detect": self.complete(encoder, inputs, {0: "batch"}, "out_boxes", "out_scores")}
 
     def spec(self) -> dict[str, Any]:
         return {"labels": list(self.config.labels), "graph": "detect"}
-
-
-class _Complete(nn.Module):
-    """A grid -> boxes [B, N, 7], scores [B, N, K]; a cell beyond the place answers for nothing."""
-
-    def __init__(self, encoder: Encoder, head: Boxes):
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, radiance: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        label, box, central = self.head(self.encoder({"radiance": radiance, "valid": valid}).features)
-        inside = F.max_pool3d(valid[:, None], self.head.side).flatten(1)  # [B, N]
-        scores = (label.sigmoid() * central.sigmoid()[..., None]).sqrt() * inside[..., None]
-        return F.pad(box, (0, 1)), scores
 
 
 def _layers(width: int) -> tuple[nn.Module, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel, Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from enfold.modalities import Arrays
@@ -50,11 +50,14 @@ class Completer(Head):
         found = self.decoder.after(seen, centres[..., : self.places])  # [B, M, KC]
         return as_attributes(found.unflatten(2, (self.neighbours, -1)), self.config.attributes)
 
+    def answer(self, encoder: Encoder, inputs: dict[str, Tensor]) -> Tensor:
+        found: Tensor = self(encoder, inputs["centres"], inputs["patches"], inputs["order"])
+        return found
+
     def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
         order = np.tile(np.arange(inputs["centres"].shape[1]), (len(inputs["centres"]), 1))
         example = {"centres": inputs["centres"], "patches": inputs["patches"], "order": order}
-        axes = {name: {0: "batch"} for name in example}
-        return {"complete": GraphModule("complete", _Complete(encoder, self), example, axes, ("out_complete",))}
+        return {"complete": self.complete(encoder, example, {0: "batch"}, "out_complete")}
 
     def spec(self) -> dict[str, Any]:
         facts = {"attributes": list(self.config.attributes), "hidden": self.config.hidden}
@@ -78,16 +81,6 @@ def as_attributes(found: Tensor, attributes: tuple[Attribute, ...]) -> Tensor:
             values = F.normalize(torch.cat([1 - w, *others], -1), dim=-1)
         parts.append(values)
     return torch.cat(parts, -1)
-
-
-class _Complete(nn.Module):
-    def __init__(self, encoder: Encoder, head: Completer):
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, centres: Tensor, patches: Tensor, order: Tensor) -> Tensor:
-        found: Tensor = self.head(self.encoder, centres, patches, order)
-        return found
 
 
 HEAD = Completer

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from enfold.modalities import Arrays
 from training.encoders import Encoder
-from training.heads import GraphModule, Head
+from training.heads import RAGGED, GraphModule, Head
 
 
 class ContactsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -37,23 +37,16 @@ class Contacts(Head):
         logits: Tensor = self.net(torch.cat([here * there, here - there], 3))[..., 0]
         return (logits + logits.transpose(1, 2)) / 2
 
+    def answer(self, encoder: Encoder, inputs: dict[str, Tensor]) -> Tensor:
+        found: Tensor = self(encoder(inputs).tokens)
+        return found
+
     def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
         example = {name: array[:2] for name, array in inputs.items()}
-        axes = {name: {0: "batch", 1: "length"} for name in example}
-        return {"contacts": GraphModule("complete", _Read(encoder, self), example, axes, ("out_contacts",))}
+        return {"contacts": self.complete(encoder, example, RAGGED, "out_contacts")}
 
     def spec(self) -> dict[str, Any]:
         return {"graph": "contacts"}
-
-
-class _Read(nn.Module):
-    def __init__(self, encoder: Encoder, head: Contacts):
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        found: Tensor = self.head(self.encoder({"input_ids": input_ids, "attention_mask": attention_mask}).tokens)
-        return found
 
 
 HEAD = Contacts

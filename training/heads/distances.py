@@ -11,7 +11,7 @@ from enfold.modalities import Arrays
 from enfold.modalities.molecule import BONDS, FARTHEST, PATH
 from training.blocks.pair_head import PairHead
 from training.encoders import Encoder
-from training.heads import GraphModule, Head
+from training.heads import RAGGED, GraphModule, Head
 
 
 class DistancesConfig(BaseModel, frozen=True, extra="forbid"):
@@ -47,26 +47,16 @@ class Distances(Head):
         distances: Tensor = found.clamp(min=0) * (place != place[:, None])
         return distances
 
+    def answer(self, encoder: Encoder, inputs: dict[str, Tensor]) -> Tensor:
+        found: Tensor = self(encoder(inputs).tokens, inputs["hops"], inputs["ways"])
+        return found
+
     def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
         example = {name: inputs[name][:2] for name in ("atoms", "degrees", "placed", "hops", "ways", "places")}
-        axes = {name: {0: "batch", 1: "length"} for name in example}
-        return {"relations": GraphModule("complete", _Read(encoder, self), example, axes, ("out_relations",))}
+        return {"relations": self.complete(encoder, example, RAGGED, "out_relations")}
 
     def spec(self) -> dict[str, Any]:
         return {"graph": "relations"}
-
-
-class _Read(nn.Module):
-    def __init__(self, encoder: Encoder, head: Distances):
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(
-        self, atoms: Tensor, degrees: Tensor, placed: Tensor, hops: Tensor, ways: Tensor, places: Tensor
-    ) -> Tensor:
-        inputs = {"atoms": atoms, "degrees": degrees, "placed": placed, "hops": hops, "ways": ways, "places": places}
-        found: Tensor = self.head(self.encoder(inputs).tokens, hops, ways)
-        return found
 
 
 HEAD = Distances

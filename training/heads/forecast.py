@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from enfold.modalities import Arrays
 from training.encoders import Encoder
@@ -21,24 +21,16 @@ class Forecast(Head):
     task, truth = "forecast", "future"
     Config = ForecastConfig
 
+    def answer(self, encoder: Encoder, inputs: dict[str, Tensor]) -> Tensor:
+        """series, measured [B, C, L] -> the S steps after the last [B, C, S]."""
+        return encoder(inputs).features["next"][:, :, -1]
+
     def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
         example = {name: np.repeat(inputs[name][:2], 2, 1) for name in ("series", "measured")}
-        axes = {name: {0: "batch", 1: "channels"} for name in example}
-        return {"forecast": GraphModule("complete", _Next(encoder), example, axes, ("out_forecast",))}
+        return {"forecast": self.complete(encoder, example, {0: "batch", 1: "channels"}, "out_forecast")}
 
     def spec(self) -> dict[str, Any]:
         return {"graph": "forecast"}
-
-
-class _Next(nn.Module):
-    """series, measured [B, C, L] -> the S steps after the last [B, C, S]."""
-
-    def __init__(self, encoder: Encoder):
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, series: Tensor, measured: Tensor) -> Tensor:
-        return self.encoder({"series": series, "measured": measured}).features["next"][:, :, -1]
 
 
 HEAD = Forecast

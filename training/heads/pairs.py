@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from enfold.modalities import Arrays
 from training.encoders import Encoder
-from training.heads import GraphModule, Head
+from training.heads import RAGGED, GraphModule, Head
 
 
 class PairsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -34,26 +34,18 @@ class Pairs(Head):
         logits: Tensor = self.related(tokens[:, 0])
         return logits
 
+    def answer(self, encoder: Encoder, inputs: dict[str, Tensor]) -> Tensor:
+        """What speaks for it more than against it, [B, 1]."""
+        logits = self(encoder(inputs).tokens)
+        return logits[:, 1:] - logits[:, :1]
+
     def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
         example = {name: array[:2] for name, array in inputs.items()}
         example["token_type_ids"] = np.zeros_like(example["input_ids"])
-        axes = {name: {0: "batch", 1: "length"} for name in example}
-        return {"pairs": GraphModule("complete", _Read(encoder, self), example, axes, ("out_rank",))}
+        return {"pairs": self.complete(encoder, example, RAGGED, "out_rank")}
 
     def spec(self) -> dict[str, Any]:
         return {"by": "pairs", "graph": "pairs", "max_tokens": self.config.max_tokens}
-
-
-class _Read(nn.Module):
-    def __init__(self, encoder: Encoder, head: Pairs):
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """What speaks for it more than against it, [B, 1]."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        logits = self.head(self.encoder(inputs).tokens)
-        return logits[:, 1:] - logits[:, :1]
 
 
 HEAD = Pairs

@@ -7,13 +7,13 @@ What pretraining on masked residues learns beside the encoder; Rao et al. 2019 (
 from typing import Any
 
 from pydantic import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from enfold.modalities import Arrays
 from training.blocks.word_head import WordHead
 from training.encoders import Encoder
 from training.encoders.bert import Bert
-from training.heads import GraphModule, Head
+from training.heads import RAGGED, GraphModule, Head
 
 
 class ResiduesConfig(BaseModel, frozen=True, extra="forbid"):
@@ -21,8 +21,6 @@ class ResiduesConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class Residues(Head):
-    """input_ids, attention_mask [B, T] -> logits [B, T, V]."""
-
     task = "mutations"
     Config = ResiduesConfig
 
@@ -32,28 +30,18 @@ class Residues(Head):
         assert isinstance(encoder, Bert)
         self.word_head = word_head or WordHead(encoder.dim, encoder.vocabulary)
 
-    def forward(self, encoder: Bert, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        tokens = encoder({"input_ids": input_ids, "attention_mask": attention_mask}).tokens
-        logits: Tensor = self.word_head(tokens, encoder.net.embeddings.word_embeddings.weight)
+    def answer(self, encoder: Encoder, inputs: dict[str, Tensor]) -> Tensor:
+        """Logits of the token at every place, [B, T, V]."""
+        assert isinstance(encoder, Bert)
+        logits: Tensor = self.word_head(encoder(inputs).tokens, encoder.net.embeddings.word_embeddings.weight)
         return logits
 
     def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
         example = {name: array[:2] for name, array in inputs.items()}
-        axes = {name: {0: "batch", 1: "length"} for name in example}
-        return {"residues": GraphModule("complete", _Read(encoder, self), example, axes, ("out_mutations",))}
+        return {"residues": self.complete(encoder, example, RAGGED, "out_mutations")}
 
     def spec(self) -> dict[str, Any]:
         return {"graph": "residues"}
-
-
-class _Read(nn.Module):
-    def __init__(self, encoder: Encoder, head: Residues):
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        found: Tensor = self.head(self.encoder, input_ids, attention_mask)
-        return found
 
 
 HEAD = Residues

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from enfold.modalities import Arrays
 from training.encoders import Encoder
-from training.heads import GraphModule, Head
+from training.heads import RAGGED, GraphModule, Head
 
 
 class SwapsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -31,24 +31,17 @@ class Swaps(Head):
         logits: Tensor = self.swapped(tokens)
         return logits
 
+    def answer(self, encoder: Encoder, inputs: dict[str, Tensor]) -> Tensor:
+        """What speaks for a swap more than against it, [B, T]."""
+        logits = self(encoder(inputs).tokens)
+        return logits[..., 1] - logits[..., 0]
+
     def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
         example = {name: array[:2] for name, array in inputs.items()}
-        axes = {name: {0: "batch", 1: "length"} for name in example}
-        return {"swaps": GraphModule("complete", _Read(encoder, self), example, axes, ("out_swaps",))}
+        return {"swaps": self.complete(encoder, example, RAGGED, "out_swaps")}
 
     def spec(self) -> dict[str, Any]:
         return {"graph": "swaps"} | self.config.model_dump()
-
-
-class _Read(nn.Module):
-    def __init__(self, encoder: Encoder, head: Swaps):
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """What speaks for a swap more than against it, [B, T]."""
-        logits = self.head(self.encoder({"input_ids": input_ids, "attention_mask": attention_mask}).tokens)
-        return logits[..., 1] - logits[..., 0]
 
 
 HEAD = Swaps

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from enfold.modalities import Arrays
 from training.encoders import Encoder
-from training.heads import GraphModule, Head
+from training.heads import RAGGED, GraphModule, Head
 
 
 class TagsConfig(BaseModel, frozen=True, extra="forbid"):
@@ -39,24 +39,16 @@ class Tags(Head):
         logits: Tensor = self.second(hidden * real).transpose(1, 2)
         return logits
 
+    def answer(self, encoder: Encoder, inputs: dict[str, Tensor]) -> Tensor:
+        found: Tensor = self(encoder(inputs).tokens, inputs["attention_mask"])
+        return found
+
     def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
         example = {name: array[:2] for name, array in inputs.items()}
-        axes = {name: {0: "batch", 1: "length"} for name in example}
-        return {"tag": GraphModule("complete", _Read(encoder, self), example, axes, ("out_tag",))}
+        return {"tag": self.complete(encoder, example, RAGGED, "out_tag")}
 
     def spec(self) -> dict[str, Any]:
         return {"graph": "tag", "labels": self.config.labels}
-
-
-class _Read(nn.Module):
-    def __init__(self, encoder: Encoder, head: nn.Module):
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        tokens = self.encoder({"input_ids": input_ids, "attention_mask": attention_mask}).tokens
-        found: Tensor = self.head(tokens, attention_mask)
-        return found
 
 
 HEAD = Tags

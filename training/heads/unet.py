@@ -47,23 +47,16 @@ class UNet(Head):
                 maps.append(self.maps[number](inner))
         return maps[::-1]
 
+    def answer(self, encoder: Encoder, inputs: dict[str, Tensor]) -> Tensor:
+        """Logits of voxels, [B, K, X, Y, Z]."""
+        finest: Tensor = self(encoder(inputs).features)[0]
+        return finest
+
     def graphs(self, encoder: Encoder, inputs: Arrays) -> dict[str, GraphModule]:
-        axes = {name: {0: "batch"} for name in inputs}
-        return {"segment": GraphModule("complete", _Complete(encoder, self), inputs, axes, ("out_segment",))}
+        return {"segment": self.complete(encoder, inputs, {0: "batch"}, "out_segment")}
 
     def spec(self) -> dict[str, Any]:
         return {"labels": list(self.config.labels), "graph": "segment"}
-
-
-class _Complete(nn.Module):
-    """Volume [B, 1, X, Y, Z] -> logits [B, K, X, Y, Z]."""
-
-    def __init__(self, encoder: Encoder, head: UNet):
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, volume: Tensor) -> Tensor:
-        return self.head(self.encoder({"volume": volume}).features)[0]
 
 
 HEAD = UNet

@@ -110,7 +110,7 @@ def test_a_wrong_epsilon_is_refused_though_no_cosine_sees_it(store):
 
 def test_a_frozen_batch_axis_is_refused(draft, store):
     example = {"image": np.stack([draft.reference.prepare(item)["image"] for item in draft.held_out.items[:2]])}
-    frozen = _exported(_Named(vit(), ("image",)), example, (({},),), ["out_tokens", "out_embedding"])
+    frozen = _exported(_Named(vit(), ("image",)), example, ({},), ["out_tokens", "out_embedding"])
     said = refused(dataclasses.replace(draft, encoder=frozen), store)
     assert "a batch of 1: " in said
     assert "a batch of 7: " in said

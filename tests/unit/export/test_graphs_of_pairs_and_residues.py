@@ -80,8 +80,9 @@ def test_log_odds_are_those_of_torch_with_one_place_masked(drafts, home):
         window = chain[start : start + 30]
         ids = np.concatenate([[2], tokens(window), [3]])
         ids[place - start] = MASK
+        inputs = {"input_ids": torch.from_numpy(ids)[None], "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         with torch.inference_mode():
-            logits = head(encoder, torch.from_numpy(ids)[None], torch.ones(1, len(ids), dtype=torch.long))[0]
+            logits = head.answer(encoder, inputs)[0]
         likely = logits[place - start].log_softmax(0).numpy()
         own = tokens(chain[place - 1])[0]
         np.testing.assert_allclose(answer.scores[place - 1], likely[tokens(STANDARD)] - likely[own], atol=1e-3)
