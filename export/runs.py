@@ -146,7 +146,8 @@ class FinishedRun:
 
     def _opened(self, facts: Data) -> Dataset:
         found = open_dataset(facts.source, data=settings.load().data, modality=self.recipe.modality_in(facts))
-        return found.only(facts.only).without(facts.exclude).shortened(facts.train_items)
+        chosen = found.only(facts.only).without(facts.exclude)
+        return chosen.shortened(facts.train_items, facts.held_out_items)
 
     def _made(
         self,

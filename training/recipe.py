@@ -43,6 +43,7 @@ class Data(_Table):
     only: dict[str, tuple[str, ...]] = {}  # column beside the item -> its values of items that are taken
     exclude: str | None = None  # a CSV file whose column `item` names items of the training split that are left out
     train_items: int | None = Field(None, ge=1)  # at most so many of the training split
+    held_out_items: int | None = Field(None, ge=1)  # at most so many of each other split
 
 
 class Side(_Table):

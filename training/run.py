@@ -92,7 +92,8 @@ class Run:
                 f"recipe '{self.recipe.slug}' takes {modality} items; "
                 f"data set '{data.name}' holds {data.modality} items"
             )
-        self._opened[key] = data.only(facts.only).without(facts.exclude).shortened(facts.train_items)
+        chosen = data.only(facts.only).without(facts.exclude)
+        self._opened[key] = chosen.shortened(facts.train_items, facts.held_out_items)
         return self._opened[key]
 
     def folder(self, stage: str) -> Path:

@@ -148,13 +148,15 @@ class Dataset:
             )
         return self.subset(left)
 
-    def shortened(self, train_items: int | None) -> "Dataset":
-        """With at most so many training items, chosen by the hash of their ids; val and test stay whole."""
-        train = [i for i, record in enumerate(self.records) if record.split == "train"]
-        if train_items is None or len(train) <= train_items:
-            return self
-        left_out = set(sorted(train, key=lambda i: digest([self.records[i].id]))[train_items:])
-        return self.subset([i for i in range(len(self)) if i not in left_out])
+    def shortened(self, train_items: int | None, held_out_items: int | None = None) -> "Dataset":
+        """With at most so many items of train, and of each other split, chosen by the hash of their ids."""
+        left_out: set[int] = set()
+        for split in SPLITS:
+            its = [i for i, record in enumerate(self.records) if record.split == split]
+            most = train_items if split == "train" else held_out_items
+            if most is not None and len(its) > most:
+                left_out.update(sorted(its, key=lambda i: digest([self.records[i].id]))[most:])
+        return self.subset([i for i in range(len(self)) if i not in left_out]) if left_out else self
 
     @cached_property
     def _labels(self) -> np.ndarray:

@@ -76,7 +76,10 @@ def test_shortening_keeps_val_and_test_and_the_same_items_every_time(photos, dat
     assert len(short.split("train")) == 5
     assert len(short.split("test")) == len(dataset.split("test"))
     assert {record.id for record in dataset.shortened(4).records} < {record.id for record in short.records}
-    assert dataset.shortened(None) is dataset.shortened(1000) is dataset
+    assert dataset.shortened(None) is dataset.shortened(1000) is dataset.shortened(None, 1000) is dataset
+    few = dataset.shortened(None, 1)
+    assert [len(few.split(name)) for name in ("val", "test")] == [1, 1]
+    assert len(few.split("train")) == len(dataset.split("train"))
 
 
 def test_training_items_of_a_list_are_left_out_and_no_others(photos, data, tmp_path):

@@ -91,7 +91,10 @@ def test_a_method_names_what_it_mixes(tmp_path: Path):
         (page.replace("[mixed.image]", "[mixed.text]"), "trains a tokenizer"),
         (page.replace("[mixed.image]\n", "[tokenizer]\nvocabulary = 300\n[mixed.text]\n"), "mixed.text"),
         (page[: page.index("[mixed")] + page[page.index("[encoder]") :], "'uni4eye' learns from image and volume"),
-        (page.replace('_slices" }', '_slices", size = 3 }'), "unknown key .*Known: exclude, only, source, train_items"),
+        (
+            page.replace('_slices" }', '_slices", size = 3 }'),
+            "unknown key .*Known: exclude, held_out_items, only",
+        ),
     ):
         (tmp_path / "mine.toml").write_text(start)
         with pytest.raises(WrongUse, match=sentence):

@@ -15,7 +15,7 @@ def test_every_recipe_resolves_in_both_sizes(slug, smoke):
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("data.sauce=x", "unknown key 'data.sauce'. Known: exclude, only, source, train_items"),
+        ("data.sauce=x", "unknown key 'data.sauce'. Known: exclude, held_out_items, only, source, train_items"),
         ("encoder.nam=vit", "unknown key 'encoder.nam'. Known: config, name"),
         ("preprocess.sice=3", "unknown key 'sice'"),
         ("stage.pretrain.lr=3", "Known: config, data, encoder, method, name, needs, preprocess, seed, train, verb"),
