@@ -56,6 +56,15 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class Twin:
+    """What an encoder's graph was made of."""
+
+    encoder: Encoder
+    example: Arrays  # of at least 2 items
+    longest: int | None  # of items that differ in length, what engines of fixed bounds are built for
+
+
+@dataclass(frozen=True)
 class TaskGraph:
     """A graph of a task that does not start from the embedding, with the module it must agree with."""
 
@@ -78,6 +87,7 @@ class Draft:
     held_out: HeldOut
     licence: str
     lineage: Lineage
+    twin: Twin | None = None  # of `encoder`, where it is at hand
     tokens: int | None = None  # how wide they are, where an item by itself has no other than real ones
     joint: str | None = None  # the space, where encoders of several modalities share one
     joins: str | None = None  # the bundle whose space that is, where it is another's

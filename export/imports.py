@@ -22,7 +22,7 @@ from enfold.errors import WrongUse, require
 from enfold.modalities import Arrays
 from enfold.modalities.text import TOKENIZER, TextPreprocess
 from enfold.tasks.rank import RankSpec
-from export.draft import Draft, HeldOut, Reference, encode_with
+from export.draft import Draft, HeldOut, Reference, Twin, encode_with
 from export.model_folder import ModelFolder
 from export.onnx import encoder_graph
 from export.pooling import POOLINGS
@@ -64,10 +64,12 @@ def text_draft(path: Path, held_out: HeldOut) -> Draft:
     rank = RankSpec(by="cosine", graph="encode_text", tokenizer=TOKENIZER, max_tokens=most, query_prefix=asked)
     encoder = _encoder(folder)
     prepare = _preparation(folder, preprocess)
+    example = _example(prepare(held_out.items[0]))
     return Draft(
         modality="text",
         preprocess=preprocess.model_dump(mode="json", exclude_none=True),
-        encoder=encoder_graph(encoder, _example(prepare(held_out.items[0])), ragged=True),
+        encoder=encoder_graph(encoder, example, ragged=True),
+        twin=Twin(encoder, example, most),
         weights={name: tensor.numpy() for name, tensor in encoder.state_dict().items()},
         pooling=folder.pooling,
         normalize=folder.normalize,

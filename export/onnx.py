@@ -24,8 +24,11 @@ INLINE_BYTES = 2**30  # larger weights go into a file of their own; protobuf end
 _SMALL_BYTES = 1024  # of a tensor that is not worth sharing
 
 
-class _Named(nn.Module):
-    """The encoder with positional inputs in and tensors out, as a graph has them."""
+OUTPUTS = ("out_tokens", "out_embedding")
+
+
+class Positional(nn.Module):
+    """The encoder with positional inputs in and `OUTPUTS` out, as a graph has them."""
 
     def __init__(self, encoder: Encoder, names: tuple[str, ...]):
         super().__init__()
@@ -36,7 +39,7 @@ class _Named(nn.Module):
         return encoded.tokens, encoded.embedding
 
 
-class _Positional(nn.Module):
+class _Anonymous(nn.Module):
     """Any module as one of positional inputs, whatever they are called."""
 
     def __init__(self, module: nn.Module):
@@ -56,13 +59,13 @@ def encoder_graph(encoder: Encoder, example: Arrays, *, ragged: bool = False) ->
     if ragged and min(array.shape[1] for array in example.values()) == 1:  # would be frozen as well
         example = {name: np.repeat(array, 2, axis=1) for name, array in example.items()}
     axes = tuple({0: "batch", 1: "length"} if ragged else {0: "batch"} for _ in example)
-    return _exported(_Named(encoder, tuple(example)), example, axes, ["out_tokens", "out_embedding"])
+    return _exported(Positional(encoder, tuple(example)), example, axes, list(OUTPUTS))
 
 
 def task_graph(graph: GraphModule) -> onnx.ModelProto:
     """A task's module as a graph."""
     axes = tuple(dict(graph.axes[name]) for name in graph.example)
-    return _exported(_Positional(graph.module), graph.example, axes, list(graph.outputs))
+    return _exported(_Anonymous(graph.module), graph.example, axes, list(graph.outputs))
 
 
 def _exported(module: nn.Module, example: Arrays, axes: tuple[Any, ...], outputs: list[str]) -> onnx.ModelProto:

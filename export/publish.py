@@ -96,9 +96,9 @@ def _write(drafts: Sequence[Draft], folder: Path) -> dict[str, str]:
             (folder / path).write_bytes(data)
         for graph, model, _ in _graphs(draft):
             graphs.save(model, folder / _file(draft.sized(graph), "fp32"))
-        for variant, make in variants.CANDIDATES.items():
+        for variant, make in variants.candidates().items():
             try:
-                make(draft.encoder, folder / _file(draft.sized(draft.graph), variant))
+                make(draft, folder / _file(draft.sized(draft.graph), variant))
             except (ValueError, RuntimeError) as error:  # a foreign graph that the converter cannot take
                 failed[variant] = f"could not be made: {str(error).splitlines()[0]}"
     return failed
@@ -114,7 +114,7 @@ def _graphs(draft: Draft) -> Iterator[tuple[str, onnx.ModelProto, dict[str, Any]
 
 
 def _manifest(drafts: Sequence[Draft], name: str, version: int, dropped: dict[str, str]) -> Manifest:
-    kept = ("fp32", *(variant for variant in variants.CANDIDATES if variant not in dropped))
+    kept = ("fp32", *(variant for variant in variants.candidates() if variant not in dropped))
     listed = {}
     for draft in drafts:
         for graph, model, facts in _graphs(draft):
@@ -145,7 +145,8 @@ def _manifest(drafts: Sequence[Draft], name: str, version: int, dropped: dict[st
 
 def _file(graph: str, variant: str) -> str:
     own = variant != "fp32" and variant not in variants.OF_FP32
-    return f"graphs/{graph}.{variant}.onnx" if own else f"graphs/{graph}.onnx"
+    kind = "engine" if variant in variants.ENGINES else "onnx"
+    return f"graphs/{graph}.{variant}.{kind}" if own else f"graphs/{graph}.onnx"
 
 
 def _megabytes(folder: Path, manifest: Manifest) -> dict[str, float]:
@@ -156,7 +157,7 @@ def _megabytes(folder: Path, manifest: Manifest) -> dict[str, float]:
     }
     return {
         variant: round(
-            sum(part.stat().st_size for one in found for part in one.parent.glob(f"{one.stem}.[od]*")) / 1e6, 3
+            sum(part.stat().st_size for one in found for part in (one, *one.parent.glob(f"{one.stem}.data"))) / 1e6, 3
         )
         for variant, found in files.items()
     }

@@ -12,7 +12,7 @@ from enfold import settings
 from enfold.bundle import Lineage
 from enfold.errors import UnknownName, WrongUse
 from enfold.modalities import Modality
-from export.draft import Draft, HeldOut, Reference, TaskGraph, encode_with, token_width
+from export.draft import Draft, HeldOut, Reference, TaskGraph, Twin, encode_with, token_width
 from export.onnx import encoder_graph, task_graph
 from export.parity import enough
 from training.data import builders
@@ -173,6 +173,7 @@ class FinishedRun:
             preprocess=modality.preprocess.model_dump(mode="json", exclude_none=True),
             size=size,
             encoder=encoder_graph(encoder, example, ragged=modality.ragged),
+            twin=Twin(encoder, example, _longest(modality)),
             weights={name: tensor.numpy() for name, tensor in encoder.state_dict().items()},
             pooling=encoder.pooling,
             normalize=True,
@@ -244,6 +245,13 @@ class FinishedRun:
     def _figures(self, stage: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self._folder(stage) / "done.json").read_bytes())["figures"]
         return found
+
+
+def _longest(modality: Modality[Any]) -> int | None:
+    """Of samples that differ in length: as the preprocessing cuts them, or as much as a batch may have."""
+    if not modality.ragged:
+        return None
+    return int(getattr(modality.preprocess, "max_tokens", modality.batch_cost))
 
 
 def _held_out(data: Dataset) -> HeldOut:

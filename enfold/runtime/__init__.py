@@ -16,8 +16,8 @@ from enfold.modalities import Arrays
 
 DEFAULT = "onnxruntime"
 IN_PROCESS = (DEFAULT, "openvino", "cuda", "tensorrt")  # what `auto` tries; triton is another machine's answer
-# Variants that need a certain engine, because it narrows the fp32 graph itself; every runtime runs the others.
-_NEEDS = {"bf16": ("openvino",)}
+# Variants that need a certain runtime: it narrows the fp32 graph itself, or the file is no graph; all run the others.
+_NEEDS = {"bf16": ("openvino",), "trt_fp16": ("tensorrt",)}
 # What engines say where they are given no memory: none has a class of its own for it.
 _NO_MEMORY = re.compile(r"bad_alloc|failed to allocate|can't alloc|out of memory", re.IGNORECASE)
 

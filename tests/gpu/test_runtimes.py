@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from enfold.bundle import open_bundle
+from enfold.golden import cosine
 from enfold.model import Model
 from export.publish import publish
 from tests.unit.export.drafts import image_draft, vit
@@ -33,6 +34,16 @@ def test_vectors_are_those_of_the_cpu(photos, name, variant):
     for rows in (1, 2, 7, BATCH):
         found, want = (one.run("encode_image", pixels(rows))["out_embedding"] for one in (model, here))
         np.testing.assert_allclose(found, want, atol=1e-3 * np.abs(want).max())
+
+
+def test_an_engine_of_torch_tensorrt_is_a_variant_that_the_gate_has_judged(photos):
+    pytest.importorskip("torch_tensorrt")
+    assert "trt_fp16" in photos.manifest.variants, photos.path.joinpath("export_report.json").read_text()
+    model, here = Model(photos, variant="trt_fp16"), Model(photos)
+    assert model.check() > 0.999
+    for rows in (1, 7, 200):  # more than it was built for, too
+        found, want = (one.run("encode_image", pixels(rows))["out_embedding"] for one in (model, here))
+        assert cosine(found, want).min() > 0.999
 
 
 def test_auto_tries_the_gpu_too(photos):

@@ -12,7 +12,7 @@ from torch import nn
 
 from enfold.bundle import Lineage
 from enfold.modalities import get
-from export.draft import Draft, HeldOut, Reference, encode_with
+from export.draft import Draft, HeldOut, Reference, Twin, encode_with
 from export.onnx import encoder_graph, task_graph
 from training.encoders import Encoder, build, save_encoder
 from training.heads import GraphModule, save_head
@@ -67,6 +67,7 @@ def image_draft(encoder: Encoder, *, count: int = 40) -> Draft:
         modality="image",
         preprocess=modality.preprocess.model_dump(mode="json"),
         encoder=encoder_graph(encoder, example),
+        twin=Twin(encoder, example, None),
         weights={name: tensor.numpy() for name, tensor in encoder.state_dict().items()},
         pooling=encoder.pooling,
         normalize=True,

@@ -17,7 +17,7 @@ from enfold.runtime import openvino
 from export import onnx as graphs
 from export import variants
 from export.draft import encode_with
-from export.onnx import _exported, _Named
+from export.onnx import OUTPUTS, Positional, _exported
 from export.publish import GOLDEN, publish
 from tests.unit.export.drafts import SIZE, VIT, image_draft, three_way, vit
 from training.encoders import build
@@ -110,7 +110,7 @@ def test_a_wrong_epsilon_is_refused_though_no_cosine_sees_it(store):
 
 def test_a_frozen_batch_axis_is_refused(draft, store):
     example = {"image": np.stack([draft.reference.prepare(item)["image"] for item in draft.held_out.items[:2]])}
-    frozen = _exported(_Named(vit(), ("image",)), example, ({},), ["out_tokens", "out_embedding"])
+    frozen = _exported(Positional(vit(), ("image",)), example, ({},), list(OUTPUTS))
     said = refused(dataclasses.replace(draft, encoder=frozen), store)
     assert "a batch of 1: " in said
     assert "a batch of 7: " in said
@@ -169,8 +169,8 @@ def test_too_few_items_are_refused(draft, store):
 
 
 def test_a_variant_that_finds_other_neighbours_is_dropped_with_its_figure(draft, store, monkeypatch):
-    def noisy(model, path):
-        changed, rng = graphs.copy(model), np.random.default_rng(0)
+    def noisy(draft, path):
+        changed, rng = graphs.copy(draft.encoder), np.random.default_rng(0)
         for tensor in changed.graph.initializer:
             array = numpy_helper.to_array(tensor)
             if array.dtype == np.float32 and array.ndim > 1:
@@ -178,7 +178,7 @@ def test_a_variant_that_finds_other_neighbours_is_dropped_with_its_figure(draft,
                 tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
         onnx.save(changed, path)
 
-    monkeypatch.setattr(variants, "CANDIDATES", {"noisy": noisy, "fp16": variants.fp16})
+    monkeypatch.setattr(variants, "candidates", lambda: {"noisy": noisy, "fp16": variants.fp16})
     published = publish([draft], "honest", store)
     assert published.manifest.variants == ("fp32", "fp16")
     assert "recall@10" in published.report.dropped["noisy"]
@@ -188,14 +188,14 @@ def test_a_variant_that_finds_other_neighbours_is_dropped_with_its_figure(draft,
 
 
 def test_a_variant_that_cannot_be_made_or_run_is_dropped(draft, store, monkeypatch):
-    def impossible(model, path):
+    def impossible(draft, path):
         path.write_bytes(b"half")
         raise ValueError("no rule for this node")
 
-    def unreadable(model, path):
+    def unreadable(draft, path):
         path.write_bytes(b"this is no graph")
 
-    monkeypatch.setattr(variants, "CANDIDATES", {"impossible": impossible, "unreadable": unreadable})
+    monkeypatch.setattr(variants, "candidates", lambda: {"impossible": impossible, "unreadable": unreadable})
     published = publish([draft], "honest", store)
     assert published.manifest.variants == ("fp32",)
     assert "no rule for this node" in published.report.dropped["impossible"]
