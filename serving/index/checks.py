@@ -94,4 +94,5 @@ def kind_of(field: str, value: Any, *, words: bool) -> type:
 def is_flat(value: Any, levels: int = MAX_LEVELS) -> bool:
     """Whether JSON nests no deeper than so many levels."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels >= 0 and all(is_flat(one, levels - 1) for one in inner)
+    nested = (one for one in inner if isinstance(one, dict | list))
+    return levels >= 0 and (levels > 0 or not inner) and all(is_flat(one, levels - 1) for one in nested)
