@@ -1,11 +1,13 @@
 """What the bundles of recipes do behind a server: items a second by method, in the process, over HTTP, and by task.
 
 Measures every bundle of the store that `enfold run` made, newest version, each size; items are of its data's test
-split, as their files are. A speed does not depend on how long a method was trained.
+split, as their files are. A speed does not depend on how long a method was trained. What was published of bundles that
+the store does not hold stays, with its date.
 """
 
 import base64
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from itertools import cycle, islice
 from statistics import median
@@ -16,7 +18,7 @@ import orjson
 
 import enfold
 from benchmarks.harness import load, peers
-from benchmarks.harness.report import Result, Row
+from benchmarks.harness.report import PUBLISHED, Result, Row
 from enfold import settings, store, tasks
 from enfold.errors import WrongUse
 from enfold.settings import Settings
@@ -28,6 +30,7 @@ ITEMS, QUICK_ITEMS = 64, 16
 EACH, CONNECTIONS = 8, 4  # items in a request, requests at once
 RUNS, SECONDS = 3, 4
 QUICK_RUNS, QUICK_SECONDS = 1, 2
+EMBEDDING, ANSWERS = "Embedding:", "Answers to tasks, one item a request:"
 WORDS = ("a red heart", "a cat", "smiling", "an open book")  # for tasks that begin with a text
 BEGIN_WITH_TEXT = ("generate", "paint")
 
@@ -37,19 +40,29 @@ def run(quick: bool) -> Result:
     made = list(_made(config))
     if not made:
         raise WrongUse("the store holds no bundle of a recipe: enfold run RECIPE makes one")
-    embedded: list[Row] = []
-    answered: list[Row] = []
+    embedded, answered = (_kept(title, {ref for _, _, ref in made}) for title in (EMBEDDING, ANSWERS))
     failed: list[str] = []
     for slug, source, ref in made:
         rows, answers = _measured(config, slug, source, ref, quick)
         embedded, answered = embedded + rows, answered + answers
         failed += [row["bundle"] for row in (*rows, *answers) if row["failed"]]
     return Result(
-        {"Embedding:": embedded, "Answers to tasks, one item a request:": answered},
+        {title: sorted(rows, key=_place) for title, rows in ((EMBEDDING, embedded), (ANSWERS, answered))},
         {"runs": QUICK_RUNS if quick else RUNS, "items a request": EACH, "connections": CONNECTIONS}
         | {"threads": peers.THREADS},
         f"Requests failed: {', '.join(sorted(set(failed)))}." if failed else "",
     )
+
+
+def _kept(title: str, again: set[str]) -> list[Row]:
+    """Rows that were published of other bundles than those that are measured again."""
+    file = PUBLISHED / "methods.json"
+    rows = orjson.loads(file.read_bytes())["tables"][title] if file.exists() else []
+    return [row for row in rows if row["bundle"] not in again]
+
+
+def _place(row: Row) -> tuple[str, str]:
+    return row["method"], row["bundle"]
 
 
 def _made(config: Settings) -> Iterator[tuple[str, str, str]]:
@@ -95,6 +108,7 @@ def _measured(config: Settings, slug: str, source: str, ref: str, quick: bool) -
                     "over HTTP/s": served,
                     "of in process": served / inside,
                     "failed": _failures(found),
+                    "measured": _today(),
                 }
             )
         answered = [_answers(server, task, ref, slug, wired, seconds, runs) for task in bundle.manifest.tasks]
@@ -117,11 +131,16 @@ def _answers(
         "answers/s": rate,
         "p50 ms": median(one.p50 for one in found) * 1000,
         "failed": _failures(found),
+        "measured": _today(),
     }
 
 
 def _failures(found: list[load.Load]) -> dict[str, int]:
     return {status: count for one in found for status, count in one.failed.items()}
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def _timed(work: Callable[[], Any]) -> float:
@@ -134,4 +153,8 @@ def _wire(modality: str, record: Record) -> dict[str, Any]:
     """An item as a request has it."""
     if record.path is not None:
         return {modality: base64.b64encode(record.path.read_bytes()).decode()}
-    return {modality: record.value if modality == "text" else orjson.loads(record.value or "null")}
+    value = record.value or "null"
+    try:
+        return {modality: value if modality == "text" else orjson.loads(value)}
+    except orjson.JSONDecodeError:  # written as people write it: a sequence
+        return {modality: value}
