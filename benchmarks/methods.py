@@ -40,7 +40,7 @@ def run(quick: bool) -> Result:
     made = list(_made(config))
     if not made:
         raise WrongUse("the store holds no bundle of a recipe: enfold run RECIPE makes one")
-    embedded, answered = (_kept(title, {ref for _, _, ref in made}) for title in (EMBEDDING, ANSWERS))
+    embedded, answered = (_kept(title, {_bundle(ref) for _, _, ref in made}) for title in (EMBEDDING, ANSWERS))
     failed: list[str] = []
     for slug, source, ref in made:
         rows, answers = _measured(config, slug, source, ref, quick)
@@ -55,10 +55,14 @@ def run(quick: bool) -> Result:
 
 
 def _kept(title: str, again: set[str]) -> list[Row]:
-    """Rows that were published of other bundles than those that are measured again."""
+    """Rows that were published of other bundles, whatever their version, than those that are measured again."""
     file = PUBLISHED / "methods.json"
     rows = orjson.loads(file.read_bytes())["tables"][title] if file.exists() else []
-    return [row for row in rows if row["bundle"] not in again]
+    return [row for row in rows if _bundle(row["bundle"]) not in again]
+
+
+def _bundle(ref: str) -> str:
+    return ref.partition("@")[0]
 
 
 def _place(row: Row) -> tuple[str, str]:
