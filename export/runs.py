@@ -145,9 +145,9 @@ class FinishedRun:
         return found if side is None else found.beside(side, self.recipe.sides_of(self.path)[side])
 
     def _opened(self, facts: Data) -> Dataset:
-        found = open_dataset(facts.source, data=settings.load().data, modality=self.recipe.modality_in(facts))
-        chosen = found.only(facts.only).without(facts.exclude)
-        return chosen.shortened(facts.train_items, facts.held_out_items)
+        return facts.chosen(
+            open_dataset(facts.source, data=settings.load().data, modality=self.recipe.modality_in(facts))
+        )
 
     def _made(
         self,

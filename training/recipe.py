@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from enfold import modalities
 from enfold.errors import UnknownName, WrongUse
 from enfold.model import open as open_model
+from training.data.dataset import Dataset
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -44,6 +45,10 @@ class Data(_Table):
     exclude: str | None = None  # a CSV file whose column `item` names items of the training split that are left out
     train_items: int | None = Field(None, ge=1)  # at most so many of the training split
     held_out_items: int | None = Field(None, ge=1)  # at most so many of each other split
+
+    def chosen(self, found: Dataset) -> Dataset:
+        """What is taken of the source."""
+        return found.only(self.only).without(self.exclude).shortened(self.train_items, self.held_out_items)
 
 
 class Side(_Table):

@@ -92,8 +92,7 @@ class Run:
                 f"recipe '{self.recipe.slug}' takes {modality} items; "
                 f"data set '{data.name}' holds {data.modality} items"
             )
-        chosen = data.only(facts.only).without(facts.exclude)
-        self._opened[key] = chosen.shortened(facts.train_items, facts.held_out_items)
+        self._opened[key] = facts.chosen(data)
         return self._opened[key]
 
     def folder(self, stage: str) -> Path:
